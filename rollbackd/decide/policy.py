@@ -1,0 +1,82 @@
+"""What an operator may set about judging a service; every default is meant to be left alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from rollbackd.detect.alert import AlertSettings
+from rollbackd.detect.availability import AvailabilitySettings
+from rollbackd.detect.error_ratio import ErrorRatioSettings
+from rollbackd.detect.latency import LatencySettings
+from rollbackd.detect.log_signature import LogSignatureSettings
+from rollbackd.detect.traffic_loss import TrafficLossSettings
+from rollbackd.fields import Duration, Model
+
+
+def _off(value: object) -> object:
+    """`off` (YAML reads it as false) switches a rule off; `on` keeps its defaults."""
+    if value is False:
+        return None
+    return {} if value is True else value
+
+
+Switch = BeforeValidator(_off)
+
+
+class Rules(Model):
+    """The default pack. Leave it out; or switch a rule off (`alert: off`); or set its fields."""
+
+    error_ratio: Annotated[ErrorRatioSettings | None, Switch] = ErrorRatioSettings()
+    latency: Annotated[LatencySettings | None, Switch] = LatencySettings()
+    availability: Annotated[AvailabilitySettings | None, Switch] = AvailabilitySettings()
+    traffic_loss: Annotated[TrafficLossSettings | None, Switch] = TrafficLossSettings()
+    log_signature: Annotated[LogSignatureSettings | None, Switch] = LogSignatureSettings()
+    alert: Annotated[AlertSettings | None, Switch] = AlertSettings()
+
+
+class FreezeWindow(Model):
+    """A time in which nothing is to be changed without a human; both moments carry their UTC offset."""
+
+    start: datetime
+    end: datetime
+    reason: str = "freeze window"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> FreezeWindow:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("write the UTC offset, as in 2026-12-24T00:00:00Z")
+        if self.end <= self.start:
+            raise ValueError("`end` must be after `start`")
+        return self
+
+
+class Policy(Model):
+    """How one service is judged, and when acting on it would be unsafe. Times in seconds once read."""
+
+    bake: Duration = 3600.0
+    """How long a deployment is watched."""
+    warmup: Duration = 60.0
+    """How long after a deployment trouble may pass for a warm-up; only failure of more than a tenth acts sooner."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.001
+    """The largest probability of a wrong rollback over one whole bake, shared among the rules."""
+    rules: Rules = Rules()
+    depends_on: tuple[str, ...] = ()
+    """Services that this one calls: trouble that began there is not held against a deployment here."""
+    cooldown: Duration = 600.0
+    """After a rollback of the service, no further one for so long."""
+    freeze: tuple[FreezeWindow, ...] = ()
+    """No rollback inside these windows; people are told instead."""
+    verify_for: Duration = 60.0
+    """After a revert the service must look healthy for so long to count as verified."""
+    verify_within: Duration = 900.0
+    """A revert that is not verified after so long is escalated."""
+
+
+class FleetPolicy(Model):
+    """Limits over all services together."""
+
+    rollbacks_per_hour: Annotated[int, Field(ge=0)] = 5
+    """More rollbacks than this within an hour over the whole fleet: escalate instead, the cause is elsewhere."""

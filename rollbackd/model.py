@@ -1,0 +1,201 @@
+"""The nouns of the house: Event and its seven kinds, and what is concluded from them. Frozen, no I/O.
+
+Times are Unix seconds (float) unless a name says otherwise; durations are seconds. Everything here is a
+msgspec Struct, so it turns into JSON and back without a line of code, and reading it is strict: an unknown
+field, a wrong type or an impossible value is an error that names its place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+Count = Annotated[float, msgspec.Meta(ge=0)]
+Phase: TypeAlias = Literal["started", "finished", "failed"]
+AlertStatus: TypeAlias = Literal["firing", "resolved"]
+
+MAX_BACKWARDS_S = 600.0
+"""How far an event's `t` may lie behind the newest one before it. Ten minutes: an alert carries the moment it
+began, which Alertmanager's grouping may deliver minutes later; everything else arrives in order."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """Something a source saw or a sender told about one service at moment `t`."""
+
+    t: float
+    service: Name
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.t) or self.t < 0:
+            raise ValueError("`t` must be a moment in Unix seconds")
+
+
+class DeploymentEvent(Event, frozen=True, kw_only=True, tag="deployment"):
+    """A release is going (`started`), has gone (`finished`) or could not go (`failed`) onto the target."""
+
+    version: Name
+    previous: Name | None = None
+    phase: Phase
+
+
+class Requests(Event, frozen=True, kw_only=True, tag="requests"):
+    """Requests and failures among them since the previous sample of the same (service, version)."""
+
+    version: Name | None = None
+    total: Count
+    errors: Count
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.errors > self.total:
+            raise ValueError("`errors` exceeds `total`")
+
+
+class Latency(Event, frozen=True, kw_only=True, tag="latency"):
+    """A cumulative histogram (`le` bounds in seconds, as text) of the requests since the previous sample."""
+
+    version: Name | None = None
+    buckets: dict[str, Count]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        last_bound, last_count = -math.inf, 0.0
+        for text, count in self.buckets.items():
+            bound = math.inf if text == "+Inf" else float(text)
+            if not bound > last_bound:
+                raise ValueError(f"`buckets` must be in rising order of their bounds, `{text}` is not")
+            if count < last_count:
+                raise ValueError(f"`buckets` are cumulative, but `{text}` holds fewer than the bound before it")
+            last_bound, last_count = bound, count
+        if last_bound != math.inf:
+            raise ValueError('`buckets` must end with "+Inf"')
+
+
+class Gauge(Event, frozen=True, kw_only=True, tag="gauge"):
+    """One sample of a named level."""
+
+    version: Name | None = None
+    name: Name
+    value: float
+
+
+class Probe(Event, frozen=True, kw_only=True, tag="probe"):
+    """One black-box check: whether the service answered, and how long that took in seconds."""
+
+    up: bool
+    duration: Count
+
+
+class Log(Event, frozen=True, kw_only=True, tag="log"):
+    """One line of the service's log."""
+
+    version: Name | None = None
+    level: Name
+    message: str
+
+
+class Alert(Event, frozen=True, kw_only=True, tag="alert"):
+    """Somebody else's judgement. `t` is when the alert began (firing) or ended (resolved)."""
+
+    name: Name
+    status: AlertStatus
+    severity: str
+
+
+AnyEvent: TypeAlias = DeploymentEvent | Requests | Latency | Gauge | Probe | Log | Alert
+
+
+# -- releases -----------------------------------------------------------------------------------------
+
+Standing: TypeAlias = Literal["unknown", "baking", "good", "bad", "superseded"]
+"""What is known of a release: `unknown` (it was there before us), `baking`, `good` (finished its bake, or was
+proven by a rollback to it), `bad` (condemned), `superseded` (replaced before its bake ended)."""
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable artifact that can run: what a target has, or had, in place."""
+
+    version: Name
+    digest: str | None = None
+    commit: str | None = None
+    created_at: float | None = None
+
+
+# -- conclusions --------------------------------------------------------------------------------------
+
+Verdict: TypeAlias = Literal["healthy", "degraded", "insufficient"]
+Action: TypeAlias = Literal["rollback", "hold", "escalate"]
+GuardVerdict: TypeAlias = Literal["pass", "hold", "escalate"]
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule knows about one deployment at one moment.
+
+    `strength` and `threshold` are in decades of evidence (log10 of an e-value, or of a rule's own measure made
+    comparable): the rule convicts once strength reaches threshold. `interval` is a 95 % interval of `observed`.
+    """
+
+    rule: str
+    signal: str
+    verdict: Verdict
+    summary: str
+    unit: str = ""
+    baseline: float | None = None
+    observed: float | None = None
+    interval: tuple[float, float] | None = None
+    samples: float = 0.0
+    strength: float = 0.0
+    threshold: float = 0.0
+    onset: float | None = None
+
+
+class GuardAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guard said when asked whether acting is safe."""
+
+    guard: str
+    verdict: GuardVerdict
+    reason: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do about a deployment, and everything it rests on.
+
+    `deployed_at` with service and version names the deployment. `considered` holds, in plain sentences, the other
+    explanations that blame looked at and why they were set aside (or, for hold and escalate, were not).
+    """
+
+    t: float
+    service: str
+    version: str
+    action: Action
+    to: str | None
+    rule: str
+    reason: str
+    deployed_at: float
+    evidence: tuple[Evidence, ...] = ()
+    considered: tuple[str, ...] = ()
+    guards: tuple[GuardAnswer, ...] = ()
+
+
+WatchState: TypeAlias = Literal["opened", "good", "superseded", "condemned", "failed", "verified", "unrecovered"]
+"""`failed`: the deployment itself failed. `verified` and `unrecovered` end the watch of a rollback's own deployment."""
+
+
+class WatchChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A watch opened or ended. Not a decision: nothing is to be done, but memory and people want to know."""
+
+    t: float
+    service: str
+    version: str
+    previous: str | None
+    deployed_at: float
+    state: WatchState
+    reason: str
+    is_rollback: bool = False
+
+
+Outcome: TypeAlias = Decision | WatchChange
+"""What the engine returns: decisions to act upon, and changes of watches to remember."""

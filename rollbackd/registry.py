@@ -1,0 +1,65 @@
+"""Names of adapters to their configuration model and factory, imported only when configured.
+
+An adapter module ends with `ADAPTER = Adapter(Config, build)`. Other packages add theirs through the entry point
+groups `rollbackd.source`, `rollbackd.target`, `rollbackd.notifier`, `rollbackd.intake` and `rollbackd.ledger`, each
+entry naming such an object. A name of ours wins over an entry point of the same name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeAlias
+
+from rollbackd.adapter import Adapter, AdapterKind
+from rollbackd.errors import ConfigError
+
+AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
+"""An adapter of a kind not known here; whoever asks for one knows the kind, and so what `build` returns."""
+
+BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
+    "source": {
+        "log_file": "rollbackd.sources.log_file",
+        "probe": "rollbackd.sources.probe",
+        "scrape": "rollbackd.sources.scrape",
+    },
+    "target": {
+        "command": "rollbackd.targets.command",
+        "release_dir": "rollbackd.targets.release_dir",
+    },
+    "notifier": {"webhook": "rollbackd.notify.webhook"},
+    "intake": {
+        "alertmanager": "rollbackd.intake.alertmanager",
+        "deployments": "rollbackd.intake.deployments",
+    },
+    "ledger": {"sqlite": "rollbackd.ledger.sqlite"},
+}
+
+
+def _foreign(kind: AdapterKind) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"rollbackd.{kind}")}
+
+
+def names(kind: AdapterKind) -> list[str]:
+    """The names that a configuration can use for this kind, sorted."""
+    return sorted({*BUILTIN[kind], *_foreign(kind)})
+
+
+def load(kind: AdapterKind, name: str) -> AnyAdapter:
+    """The adapter of that name. Raises ConfigError where there is none, or where it cannot be imported."""
+    try:
+        if name in BUILTIN[kind]:
+            found: object = importlib.import_module(BUILTIN[kind][name]).ADAPTER
+        elif (point := _foreign(kind).get(name)) is not None:
+            found = point.load()
+        else:
+            raise ConfigError(f"there is no {kind} called `{name}`; known: {', '.join(names(kind))}")
+    except ImportError as error:
+        raise ConfigError(
+            f"{kind} `{name}` needs a package that is not installed ({error.name}): "
+            f"install rollbackd[{name.replace('_', '-')}]"
+        ) from error
+    if not isinstance(found, Adapter):
+        raise ConfigError(f"{kind} `{name}` is not an adapter: its entry point must name an `Adapter` object")
+    return found
