@@ -7,7 +7,10 @@ field, a wrong type or an impossible value is an error that names its place.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -199,3 +202,38 @@ class WatchChange(msgspec.Struct, frozen=True, kw_only=True):
 
 Outcome: TypeAlias = Decision | WatchChange
 """What the engine returns: decisions to act upon, and changes of watches to remember."""
+
+
+# -- names ---------------------------------------------------------------------------------------------
+
+_LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._~]+", "-", text).strip("-.")[:40] or "x"
+
+
+def _readable_id(parts: tuple[str, ...], at: float, told_apart_by: tuple[str, ...]) -> str:
+    """Parts and moment for the eye; the hash tells apart what slugging and whole seconds would make the same."""
+    moment = datetime.fromtimestamp(int(min(at, _LAST_MOMENT)), tz=UTC).strftime("%Y%m%dT%H%M%S")
+    digest = hashlib.sha256("\0".join((*parts, repr(float(at)), *told_apart_by)).encode("utf-8", "surrogatepass"))
+    return "-".join((*map(_slug, parts), moment, digest.hexdigest()[:8]))
+
+
+def deployment_id(service: str, version: str, deployed_at: float) -> str:
+    """The name of a deployment: readable, safe in a URL's path, and the same whenever it is asked for.
+
+    For example `checkout-2.4.1-20251123T114408-5f0c9a1e`; the moment is in UTC.
+    """
+    return _readable_id((service, version), deployed_at, ())
+
+
+def decision_id(decision: Decision) -> str:
+    """The name of a decision, made the same way: `checkout-2.4.1-rollback-20251123T114431-0b7d52aa`."""
+    about = (repr(float(decision.deployed_at)), decision.rule, decision.to or "")
+    return _readable_id((decision.service, decision.version, decision.action), decision.t, about)
+
+
+def rollback_key(service: str, version: str, deployed_at: float) -> str:
+    """The name of the one rollback that can undo a deployment: `rollback-` and the deployment's id."""
+    return f"rollback-{deployment_id(service, version, deployed_at)}"
