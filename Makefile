@@ -1,0 +1,78 @@
+# Everything a developer types. Each target sets up what it needs in .venv, and does nothing twice.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PYTHON ?=
+UV ?= $(BIN)/uv
+ARGS ?=
+WORKERS ?= 2
+
+# An active virtual environment, or a site-wide pip setting, must not leak into ours.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint-fix lock wheel clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.core ## See a bad release caught and reverted, on this machine, in under a minute
+	@$(BIN)/rollbackd demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests (ARGS="-k word tests/unit" to choose, WORKERS=0 for one process)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+check: $(VENV)/.dev ## Formatting, lint, types, import rules, links of the docs, locks, changelog fragments
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_links.py
+	$(BIN)/python tools/check_locks.py
+	$(BIN)/towncrier build --draft --version next > /dev/null
+
+format: $(VENV)/.dev ## Put the code in its form
+	$(BIN)/ruff format .
+
+lint-fix: $(VENV)/.dev ## Let ruff repair what it can, then format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The dev lock follows the other two, so that a tested version is a shipped version.
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+lock: $(VENV)/.dev ## Write requirements/*.lock anew after a change to pyproject.toml (UPGRADE=1 takes newer versions)
+	$(LOCK) pyproject.toml --output-file requirements/core.lock
+	$(LOCK) --group build --output-file requirements/build.lock
+	$(LOCK) pyproject.toml --all-extras --group dev --constraint requirements/core.lock \
+		--constraint requirements/build.lock --output-file requirements/dev.lock
+
+wheel: $(VENV)/.core ## Build dist/*.whl
+	$(BIN)/python -m hatchling build --target wheel
+
+clean: ## Remove .venv, caches and build results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find rollbackd tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+# -- set-up: a stamp is newer than what it was made from ------------------------------------------------
+
+# A virtual environment whose interpreter is gone is made anew.
+ifneq ($(shell test -x $(BIN)/python && echo there),there)
+.PHONY: $(VENV)/pyvenv.cfg
+endif
+
+$(VENV)/pyvenv.cfg:
+	@PYTHON="$(PYTHON)" sh tools/make_venv.sh $(VENV)
+
+$(VENV)/.core: requirements/core.lock requirements/build.lock pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing what rollbackd needs into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/core.lock -r requirements/build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing what development needs into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.core $@
