@@ -179,8 +179,9 @@ class Ledger(Protocol):
         """Keep what one event led to, in one transaction with the engine's state after it and the messages it caused.
 
         Watch changes create and update deployments and set the standing of releases (opened: baking; good, verified:
-        good; condemned, failed: bad; superseded: superseded; unrecovered: as it was; and `opened` and `superseded` leave
-        a release that is good as it is where the deployment is a rollback). A decision id seen before changes nothing.
+        good; condemned, failed: bad; superseded: superseded; unrecovered: as it was; and `opened` and `superseded`
+        leave a release that is good as it is where the deployment is a rollback). A decision id seen before changes
+        nothing.
         `messages` are (notifier name, message) pairs for the outbox.
         """
 

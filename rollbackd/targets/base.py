@@ -68,7 +68,7 @@ class Target(Protocol):
         """
 
     async def settled(self, to: str) -> bool:
-        """Whether release `to` is fully in place and nothing of the old one still runs, for all the platform can tell."""
+        """Whether release `to` is fully in place and nothing of the old one still runs, as far as can be told."""
 
     def changes(self) -> AsyncIterator[TargetChange]:
         """Deployments as they happen, until cancelled; survives faults of the far side."""
