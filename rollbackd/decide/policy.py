@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollbackd.detect.alert import AlertSettings
 from rollbackd.detect.availability import AvailabilitySettings
@@ -13,41 +12,29 @@ from rollbackd.detect.error_ratio import ErrorRatioSettings
 from rollbackd.detect.latency import LatencySettings
 from rollbackd.detect.log_signature import LogSignatureSettings
 from rollbackd.detect.traffic_loss import TrafficLossSettings
-from rollbackd.fields import Duration, Model
-
-
-def _off(value: object) -> object:
-    """`off` (YAML reads it as false) switches a rule off; `on` keeps its defaults."""
-    if value is False:
-        return None
-    return {} if value is True else value
-
-
-Switch = BeforeValidator(_off)
+from rollbackd.fields import Duration, Model, Moment, Switch
 
 
 class Rules(Model):
     """The default pack. Leave it out; or switch a rule off (`alert: off`); or set its fields."""
 
-    error_ratio: Annotated[ErrorRatioSettings | None, Switch] = ErrorRatioSettings()
-    latency: Annotated[LatencySettings | None, Switch] = LatencySettings()
-    availability: Annotated[AvailabilitySettings | None, Switch] = AvailabilitySettings()
-    traffic_loss: Annotated[TrafficLossSettings | None, Switch] = TrafficLossSettings()
-    log_signature: Annotated[LogSignatureSettings | None, Switch] = LogSignatureSettings()
-    alert: Annotated[AlertSettings | None, Switch] = AlertSettings()
+    error_ratio: Annotated[ErrorRatioSettings | None, Switch()] = ErrorRatioSettings()
+    latency: Annotated[LatencySettings | None, Switch()] = LatencySettings()
+    availability: Annotated[AvailabilitySettings | None, Switch()] = AvailabilitySettings()
+    traffic_loss: Annotated[TrafficLossSettings | None, Switch()] = TrafficLossSettings()
+    log_signature: Annotated[LogSignatureSettings | None, Switch()] = LogSignatureSettings()
+    alert: Annotated[AlertSettings | None, Switch()] = AlertSettings()
 
 
 class FreezeWindow(Model):
     """A time in which nothing is to be changed without a human; both moments carry their UTC offset."""
 
-    start: datetime
-    end: datetime
+    start: Moment
+    end: Moment
     reason: str = "freeze window"
 
     @model_validator(mode="after")
     def _in_order(self) -> FreezeWindow:
-        if self.start.tzinfo is None or self.end.tzinfo is None:
-            raise ValueError("write the UTC offset, as in 2026-12-24T00:00:00Z")
         if self.end <= self.start:
             raise ValueError("`end` must be after `start`")
         return self
