@@ -6,6 +6,7 @@ Authentication, size limits, durability and deduplication are the web applicatio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -17,11 +18,15 @@ Scope: TypeAlias = Literal["ingest", "deploy", "operate", "read"]
 
 
 class Rejected(Permanent):
-    """The delivery cannot be understood or accepted; `status` makes this protocol's sender do the right thing."""
+    """The delivery cannot be understood or accepted; `status` makes this protocol's sender do the right thing.
 
-    def __init__(self, message: str, *, status: int = 400) -> None:
+    `code` is a short stable label of the reason, for programs.
+    """
+
+    def __init__(self, message: str, *, status: int = 400, code: str = "malformed") -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +67,14 @@ class Intake(Protocol):
     def max_bytes(self) -> int:
         """The largest body that makes sense."""
 
+    @property
+    def content_types(self) -> frozenset[str]:
+        """The media types it reads, lower case and without parameters; anything else never reaches `read`."""
+
+    @property
+    def body(self) -> object:
+        """The type of a JSON body as msgspec understands it, for the API's document; None where it is not JSON."""
+
     def read(self, delivery: Delivery) -> Reading:
         """The events of a delivery. Pure: no clock, no I/O. Raises Rejected."""
 
@@ -71,3 +84,10 @@ class ServiceNames(Protocol):
 
     def known(self) -> frozenset[str]:
         """The names of all configured services."""
+
+
+@dataclass(frozen=True)
+class IntakeContext:
+    """What the daemon gives an intake's factory beside its configuration."""
+
+    services: ServiceNames

@@ -1,0 +1,69 @@
+"""What JSON intakes share: strict decoding with an error that names the place, moments, and keys of facts."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from rollbackd.intake.base import Rejected
+from rollbackd.model import MAX_BACKWARDS_S
+
+T = TypeVar("T")
+
+REACH_S = MAX_BACKWARDS_S - 30.0
+"""How far back, in seconds, the moment of a pushed event may lie: the recording's bound, less the time that a delivery
+may wait between its receipt and the engine."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+
+
+def decode(body: bytes, wanted: type[T]) -> T:
+    """The body as `wanted`. Raises Rejected, naming the place and, for a misspelt field, the likely right one."""
+    try:
+        return msgspec.json.decode(body, type=wanted)
+    except msgspec.ValidationError as error:
+        raise Rejected(f"the body does not fit: {error}{_cure(str(error), wanted)}") from None
+    except RecursionError:
+        raise Rejected("the body is nested too deeply to be meant") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Rejected(f"the body is not JSON: {error}") from None
+
+
+def _cure(message: str, wanted: object) -> str:
+    found = _UNKNOWN_FIELD.search(message)
+    if found is None:
+        return ""
+    fields = sorted(_fields(wanted))
+    return did_you_mean(found[1], fields) or f"; known fields: {', '.join(fields)}"
+
+
+def _fields(wanted: object) -> set[str]:
+    """The names of the fields of the structs that a type such as `A | list[A]` is made of."""
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        return {field.encode_name for field in msgspec.structs.fields(wanted)}
+    inner: Iterable[object] = getattr(wanted, "__args__", ())
+    return {name for part in inner for name in _fields(part)}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` where something known is near, else an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def unix(moment: datetime) -> float:
+    """Unix seconds of a moment that carries its UTC offset, whatever its year."""
+    return (moment - _EPOCH) / timedelta(seconds=1)
+
+
+def fact_key(intake: str, *parts: str | float | None) -> str:
+    """A short key that the same parts always give, and other parts do not."""
+    digest = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+    return f"{intake}:{digest}"
