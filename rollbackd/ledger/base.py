@@ -181,7 +181,7 @@ class Ledger(Protocol):
         Watch changes create and update deployments and set the standing of releases (opened: baking; good, verified:
         good; condemned, failed: bad; superseded: superseded; unrecovered: as it was; and `opened` and `superseded`
         leave a release that is good as it is where the deployment is a rollback). A decision id seen before changes
-        nothing.
+        nothing. `previous` of an opened watch becomes a known release, of standing `unknown` where it is new.
         `messages` are (notifier name, message) pairs for the outbox.
         """
 
@@ -199,7 +199,10 @@ class Ledger(Protocol):
 
     # -- what was done
     async def open_rollback(self, plan: RollbackPlan) -> tuple[Rollback, bool]:
-        """Journal `planned`; (rollback, True). Where `plan.key` exists already: (that one unchanged, False)."""
+        """Journal `planned`; (rollback, True). Where `plan.key` exists already: (that one unchanged, False).
+
+        The rollback's id is the plan's key.
+        """
 
     async def step(
         self,
@@ -209,7 +212,10 @@ class Ledger(Protocol):
         at: float,
         messages: Sequence[tuple[str, Message]] = (),
     ) -> Rollback:
-        """Journal the next step and the messages it causes, in one transaction."""
+        """Journal the next step and the messages it causes, in one transaction.
+
+        Raises Permanent for a rollback that is not known, or that has ended.
+        """
 
     async def rollbacks(self, service: str | None = None, limit: int = 50) -> list[Rollback]:
         """Rollbacks."""
@@ -244,7 +250,7 @@ class Ledger(Protocol):
         """Undelivered messages that are due, oldest first."""
 
     async def delivered(self, item_id: int) -> None:
-        """A message arrived."""
+        """A message arrived. What is said later of the same one changes nothing."""
 
     async def postpone(self, item_id: int, due_at: float, error: str) -> None:
         """A message did not arrive; try again at `due_at`."""
@@ -254,8 +260,12 @@ class Ledger(Protocol):
 
     # -- housekeeping
     async def prune(self, before: float) -> int:
-        """Forget inbox items, finished rollbacks, decisions, audit entries and delivered messages older than that,
-        but never an unfinished rollback nor the releases' standings; how many rows went."""
+        """Forget inbox items, finished rollbacks, decisions, audit entries and settled messages older than that; how
+        many rows went.
+
+        Never an unfinished rollback nor its decision, an inbox item that no snapshot covers yet, a message still to be
+        delivered, nor the releases' standings.
+        """
 
 
 class LedgerContext(msgspec.Struct, frozen=True, kw_only=True):
