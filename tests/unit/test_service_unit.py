@@ -28,7 +28,7 @@ def unit(tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.needs("systemd-analyze")
+@pytest.mark.needs("systemd-analyze", "kill")
 def test_systemd_finds_nothing_wrong(unit: Path) -> None:
     ran = analyze("verify", str(unit))
     assert (ran.returncode, ran.stderr) == (0, "")
