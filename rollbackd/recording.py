@@ -1,0 +1,109 @@
+"""Events to and from JSON Lines: the recording format is the contract between a live daemon and a replay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from rollbackd.errors import RecordingError, Temporary
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""The longest line that is read; an event is a few hundred bytes, so anything near this is no recording."""
+
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(event: AnyEvent) -> bytes:
+    """One event as a line, without its newline."""
+    return _encode(event)
+
+
+def decode(line: bytes) -> AnyEvent:
+    """The event of a line. Raises RecordingError that says what is wrong, but not where: the caller knows."""
+    try:
+        return _decoder.decode(line)
+    except UnicodeDecodeError:
+        raise RecordingError("it is not valid UTF-8") from None
+    except msgspec.ValidationError as error:
+        raise RecordingError(_plain(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise RecordingError(f"it is not JSON ({error})") from None
+
+
+def _plain(message: str) -> str:
+    """msgspec's words with the place in front, as in `total: expected float, got str`."""
+    what, _, place = message.partition(" - at `")
+    place = place.rstrip("`").removeprefix("$").removeprefix(".").removeprefix("[...]")
+    what = what[:1].lower() + what[1:]
+    if "Invalid value" in message and "type" in place:
+        what += " (an event's type is deployment, requests, latency, gauge, probe, log or alert)"
+    return f"{place}: {what}" if place else what
+
+
+def read(path: Path) -> Iterator[AnyEvent]:
+    """The events of a recording. Raises RecordingError naming file, line and fault at the first bad line."""
+    try:
+        with path.open("rb") as handle:
+            yield from parse(handle, str(path))
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse(lines: Iterable[bytes], name: str) -> Iterator[AnyEvent]:
+    """The events of lines, `name` standing for their place in errors. Blank lines are allowed."""
+    newest = 0.0
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise RecordingError(f"{name}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
+        if not line.strip():
+            continue
+        try:
+            event = decode(line)
+        except RecordingError as error:
+            raise RecordingError(f"{name}:{number}: {error}") from None
+        if event.t < newest - MAX_BACKWARDS_S:
+            raise RecordingError(
+                f"{name}:{number}: t: {event.t} lies {newest - event.t:.0f} s behind an earlier line; "
+                f"at most {MAX_BACKWARDS_S:.0f} s are allowed"
+            )
+        newest = max(newest, event.t)
+        yield event
+
+
+class Recorder:
+    """Appends events to a recording, whole lines only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._torn = False
+
+    def write(self, event: AnyEvent) -> None:
+        """Append one event. Raises Temporary where the disk refuses; the next write then starts a new line."""
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+                self._torn = self._path.stat().st_size > 0 and not self._ends_whole()
+            line = (b"\n" if self._torn else b"") + encode(event) + b"\n"
+            self._torn = self._file.write(line) != len(line)
+        except OSError as error:
+            self._torn = True
+            raise Temporary(f"recording {self._path}: {error.strerror}") from error
+
+    def _ends_whole(self) -> bool:
+        with self._path.open("rb") as handle:
+            handle.seek(-1, os.SEEK_END)
+            return handle.read(1) == b"\n"
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
