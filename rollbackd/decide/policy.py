@@ -6,24 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from rollbackd.detect.alert import AlertSettings
-from rollbackd.detect.availability import AvailabilitySettings
-from rollbackd.detect.error_ratio import ErrorRatioSettings
-from rollbackd.detect.latency import LatencySettings
-from rollbackd.detect.log_signature import LogSignatureSettings
-from rollbackd.detect.traffic_loss import TrafficLossSettings
-from rollbackd.fields import Duration, Model, Moment, Switch
-
-
-class Rules(Model):
-    """The default pack. Leave it out; or switch a rule off (`alert: off`); or set its fields."""
-
-    error_ratio: Annotated[ErrorRatioSettings | None, Switch()] = ErrorRatioSettings()
-    latency: Annotated[LatencySettings | None, Switch()] = LatencySettings()
-    availability: Annotated[AvailabilitySettings | None, Switch()] = AvailabilitySettings()
-    traffic_loss: Annotated[TrafficLossSettings | None, Switch()] = TrafficLossSettings()
-    log_signature: Annotated[LogSignatureSettings | None, Switch()] = LogSignatureSettings()
-    alert: Annotated[AlertSettings | None, Switch()] = AlertSettings()
+from rollbackd.detect.settings import Rules
+from rollbackd.fields import Duration, Model, Moment
 
 
 class FreezeWindow(Model):

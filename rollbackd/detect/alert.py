@@ -2,11 +2,79 @@
 
 from __future__ import annotations
 
-from rollbackd.fields import Duration, Model
+from typing import Self
+
+from rollbackd.detect.base import Rule, Scene
+from rollbackd.detect.settings import AlertSettings
+from rollbackd.model import AnyEvent, Evidence, Verdict
 
 
-class AlertSettings(Model):
-    """Worse means: an alert of one of these severities fires for `lasting` without resolving."""
+class AlertRule(Rule, tag="alert"):
+    """Follows the worst alert that began after the deployment. An older one is not held against it.
 
-    severities: tuple[str, ...] = ("critical", "page")
-    lasting: Duration = 90.0
+    `suspect` is the alert that convicted the release which a rollback undid.
+    """
+
+    severities: tuple[str, ...]
+    lasting: float
+    name: str | None = None
+    since: float | None = None
+    fired: float = 0.0
+    suspect: str | None = None
+
+    @classmethod
+    def open(cls, scene: Scene) -> Self:
+        settings = scene.rules.alert or AlertSettings()
+        return cls(tuple(s.lower() for s in settings.severities), settings.lasting)
+
+    def fresh(self) -> Self:
+        return type(self)(self.severities, self.lasting, suspect=self.name)
+
+    def observe(self, event: AnyEvent, scene: Scene) -> None:
+        """Every event moves time on, so every event is looked at."""
+        self.name, self.since, self.fired = None, None, 0.0
+        for name, seen in scene.history.alerts.items():
+            if (
+                seen.until is not None
+                or seen.since <= scene.deployed_at
+                or seen.severity.lower() not in self.severities
+            ):
+                continue
+            if self.since is not None and seen.since >= self.since:
+                continue
+            if scene.neighbours("alert", name) is None:
+                self.name, self.since, self.fired = name, seen.since, scene.now - seen.since
+
+    @property
+    def strength(self) -> float:
+        return self.fired if self.name is not None else 0.0
+
+    @property
+    def threshold(self) -> float:
+        return max(self.lasting, 1e-3)
+
+    def standing(self, scene: Scene, since: float) -> Verdict:
+        """Silence of alerts proves nothing; only the end of the very alert that convicted speaks for health."""
+        if self.name is not None:
+            return "degraded"
+        seen = scene.history.alerts.get(self.suspect) if self.suspect is not None else None
+        if seen is None:
+            return "insufficient"
+        return "degraded" if seen.until is None else "healthy"
+
+    def evidence(self, scene: Scene) -> Evidence:
+        summary = "no alert that began after the deployment"
+        if self.name is not None:
+            summary = f"alert {self.name} has been firing for {self.fired:.0f} s"
+        return Evidence(
+            rule="alert",
+            signal="alert",
+            verdict="degraded" if self.convicts else "insufficient",
+            summary=summary,
+            unit="s",
+            observed=self.fired,
+            samples=1.0 if self.name is not None else 0.0,
+            strength=self.strength,
+            threshold=self.threshold,
+            onset=self.since,
+        )

@@ -2,10 +2,81 @@
 
 from __future__ import annotations
 
-from rollbackd.fields import Duration, Model
+from typing import Self
+
+from rollbackd.detect.base import BASELINE_S, Rule, Scene
+from rollbackd.detect.sequential import wilson
+from rollbackd.detect.settings import AvailabilitySettings
+from rollbackd.model import AnyEvent, Evidence, Probe, Verdict
+
+WINDOW_S = 300.0
+"""Down time is added up over this long, so that a service that comes and goes is caught as well."""
+USUALLY_UP = 0.98
+"""Where probes fail more often than this leaves room for, they say nothing about a release."""
 
 
-class AvailabilitySettings(Model):
-    """Worse means: probes fail without a break for `down_for`, or again and again for as long in sum."""
+class Availability(Rule, tag="availability"):
+    """Seconds down among the last five minutes' probes since the deployment; not statistics, but persistence."""
 
-    down_for: Duration = 45.0
+    down_for: float
+    usual: tuple[float, float] = (0.0, 0.0)
+    downs: list[tuple[float, float]] = []
+    onset: float | None = None
+
+    @classmethod
+    def open(cls, scene: Scene) -> Self:
+        settings = scene.rules.availability or AvailabilitySettings()
+        at = scene.deployed_at
+        _, sums = scene.history.probes.window(at - BASELINE_S, at)
+        return cls(down_for=settings.down_for, usual=(sums[0], sums[1]) if sums else (0.0, 0.0))
+
+    def fresh(self) -> Self:
+        return type(self)(self.down_for, self.usual)
+
+    def observe(self, event: AnyEvent, scene: Scene) -> None:
+        if not isinstance(event, Probe) or event.t <= scene.deployed_at:
+            return
+        self.downs = [down for down in self.downs if down[0] > event.t - WINDOW_S]
+        if event.up or scene.neighbours("probe", "") is not None:
+            if not self.downs:
+                self.onset = None
+            return
+        if self.usual[1] and wilson(self.usual[0], self.usual[1])[0] > 1 - USUALLY_UP:
+            return
+        row = scene.history.probes.rows[-1]
+        self.downs.append((event.t, min(row[1] - row[0], 3 * scene.history.probes.interval)))
+        if self.onset is None:
+            self.onset = event.t
+
+    @property
+    def strength(self) -> float:
+        return sum(seconds for _, seconds in self.downs)
+
+    @property
+    def threshold(self) -> float:
+        return max(self.down_for, 1e-3)
+
+    def standing(self, scene: Scene, since: float) -> Verdict:
+        _, sums = scene.history.probes.window(since, scene.now)
+        if not sums:
+            return "insufficient"
+        return "degraded" if sums[0] > sums[1] * (1 - USUALLY_UP) and sums[0] >= 2 else "healthy"
+
+    def evidence(self, scene: Scene) -> Evidence:
+        _, sums = scene.history.probes.window(scene.deployed_at, scene.now)
+        failed, asked = (sums[0], sums[1]) if sums else (0.0, 0.0)
+        summary = f"{failed:.0f} of {asked:.0f} probes failed, {self.strength:.0f} s of the last five minutes down"
+        return Evidence(
+            rule="availability",
+            signal="probe",
+            verdict="degraded" if self.convicts else ("healthy" if asked else "insufficient"),
+            summary=summary if asked else "no probe has been seen since the deployment",
+            unit="ratio",
+            baseline=self.usual[0] / self.usual[1] if self.usual[1] else None,
+            observed=failed / asked if asked else None,
+            interval=wilson(failed, asked) if asked else None,
+            samples=asked,
+            strength=self.strength,
+            threshold=self.threshold,
+            onset=self.onset,
+        )

@@ -1,0 +1,105 @@
+"""A watch: one deployment under observation, its rules and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from rollbackd.decide.policy import Policy
+from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
+from rollbackd.detect.history import History
+from rollbackd.detect.pack import PACK, AnyRule
+from rollbackd.model import AnyEvent, DeploymentEvent, Evidence, Verdict
+
+Neighbours: TypeAlias = Callable[[Trouble, str], str | None]
+
+
+class Watch(msgspec.Struct):
+    """One deployment under observation.
+
+    `bakes_from` is when its bake began: the deployment, or later where it had to begin anew. `healthy_since` is since
+    when, without a break, a rollback's own watch has found the service back at its baseline. `held` names the guards
+    that keep a conviction from being acted upon, and `held_at` is when they were last asked.
+    """
+
+    service: str
+    version: str
+    previous: str | None
+    deployed_at: float
+    bakes_from: float
+    is_rollback: bool
+    rules: dict[str, AnyRule]
+    finished_at: float | None = None
+    last_signal_at: float | None = None
+    healthy_since: float | None = None
+    held: str | None = None
+    held_at: float = 0.0
+
+    def scene(self, policy: Policy, history: History, now: float, neighbours: Neighbours) -> Scene:
+        """What the rules may look at now."""
+        return Scene(
+            rules=policy.rules,
+            alpha=policy.alpha / max(len(self.rules), 1),
+            warmup=policy.warmup,
+            bake=policy.bake,
+            history=history,
+            version=self.version,
+            previous=self.previous,
+            deployed_at=self.deployed_at,
+            now=now,
+            neighbours=neighbours,
+        )
+
+    def observe(self, event: AnyEvent, scene: Scene) -> None:
+        """Show one event to every rule."""
+        if not isinstance(event, DeploymentEvent) and event.t > self.deployed_at:
+            self.last_signal_at = event.t
+        for rule in self.rules.values():
+            rule.observe(event, scene)
+
+    def convicting(self) -> Rule | None:
+        """The rule with the clearest case among those that convict."""
+        guilty = [rule for rule in self.rules.values() if rule.convicts]
+        return max(guilty, key=lambda rule: rule.strength / rule.threshold, default=None)
+
+    def evidence(self, scene: Scene) -> tuple[Evidence, ...]:
+        """What every rule knows."""
+        return tuple(rule.evidence(scene) for rule in self.rules.values())
+
+    def standing(self, scene: Scene, since: float) -> Verdict:
+        """How the service stands against its baseline from `since` until now: degraded if any rule says so, healthy if
+        at least one can tell and none says otherwise."""
+        found = {rule.standing(scene, since) for rule in self.rules.values()}
+        if "degraded" in found:
+            return "degraded"
+        return "healthy" if "healthy" in found else "insufficient"
+
+    def verdict(self) -> Verdict:
+        """What the rules say of the release so far."""
+        if self.convicting() is not None:
+            return "degraded"
+        return "insufficient" if self.last_signal_at is None else "healthy"
+
+
+def open_watch(event: DeploymentEvent, previous: str | None, policy: Policy, history: History) -> Watch:
+    """Begin to watch a deployment; the rules take their baselines from the history as it is now."""
+    watch = Watch(event.service, event.version, previous, event.t, event.t, False, {})
+    asked = [name for name in PACK if getattr(policy.rules, name) is not None]
+    scene = watch.scene(policy, history, event.t, lambda _trouble, _detail: None)
+    scene.alpha = policy.alpha / max(len(asked), 1)
+    watch.rules = {name: _as_any(PACK[name].open(scene)) for name in asked}
+    return watch
+
+
+def open_rollback_watch(event: DeploymentEvent, previous: str | None, condemned: Watch | None, fresh: Watch) -> Watch:
+    """Begin to watch a rollback, against the baseline from before the deployment that it undoes where that is known."""
+    rules = condemned.rules if condemned is not None else fresh.rules
+    kept = {name: _as_any(rule.fresh()) for name, rule in rules.items()}
+    return Watch(event.service, event.version, previous, event.t, event.t, True, kept)
+
+
+def _as_any(rule: Rule) -> AnyRule:
+    assert isinstance(rule, AnyRule), f"{rule_name(rule)} is missing in the pack"  # noqa: S101
+    return rule

@@ -1,0 +1,154 @@
+"""What is remembered of one service: bounded, whatever it is fed.
+
+Bounds: 8 versions, each 360 rows of counts and 360 rows of at most 64 buckets; 360 rows of probes; 32 gauges of 360
+rows; 300 log signatures; 100 alerts. With the usual 12 buckets and one or two versions that is well under 1 MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from rollbackd.detect.histogram import Histogram, bounds_of
+from rollbackd.detect.series import Series
+from rollbackd.detect.signature import signature
+from rollbackd.model import Alert, AnyEvent, Gauge, Latency, Log, Probe, Requests
+
+MAX_VERSIONS = 8
+MAX_BUCKETS = 64
+MAX_GAUGES = 32
+MAX_SIGNATURES = 300
+MAX_ALERTS = 100
+ERROR_LEVELS = frozenset({"error", "critical", "fatal", "alert", "emergency", "panic"})
+
+ANY_VERSION = ""
+"""Key of the stream whose source cannot tell versions apart."""
+
+
+class LatencySeries(msgspec.Struct):
+    """Bucket counts of one layout; a new layout begins a new series."""
+
+    bounds: tuple[float, ...] = ()
+    series: Series = msgspec.field(default_factory=Series)
+
+    def window(self, after: float, until: float) -> Histogram:
+        """The histogram of the samples in `(after, until]`."""
+        _, sums = self.series.window(after, until)
+        return Histogram(self.bounds, tuple(sums)) if sums else Histogram((), ())
+
+
+class SignatureSeen(msgspec.Struct):
+    """One log signature of a failure level: when first and last, and how often."""
+
+    first: float
+    last: float
+    count: int
+
+
+class AlertSeen(msgspec.Struct):
+    """One alert: firing since `since`, until `until` (None while it fires)."""
+
+    since: float
+    until: float | None
+    severity: str
+
+
+class History(msgspec.Struct):
+    """Everything remembered of one service's signals."""
+
+    counts: dict[str, Series] = {}
+    latency: dict[str, LatencySeries] = {}
+    probes: Series = msgspec.field(default_factory=Series)
+    gauges: dict[str, Series] = {}
+    signatures: dict[str, SignatureSeen] = {}
+    alerts: dict[str, AlertSeen] = {}
+    first_at: float | None = None
+    last_at: float | None = None
+
+    def add(self, event: AnyEvent) -> None:
+        """Remember one event."""
+        if isinstance(event, Requests):
+            key = event.version or ANY_VERSION
+            self._slot(self.counts, key, Series()).add(event.t, (event.errors, event.total))
+        elif isinstance(event, Latency):
+            self._add_latency(event)
+        elif isinstance(event, Probe):
+            self.probes.add(event.t, (0.0 if event.up else 1.0, 1.0))
+        elif isinstance(event, Gauge):
+            gauge = self.gauges.get(event.name)
+            if gauge is None and len(self.gauges) < MAX_GAUGES:
+                gauge = self.gauges[event.name] = Series()
+            if gauge is not None:
+                gauge.add(event.t, (event.value, 1.0))
+        elif isinstance(event, Log):
+            self._add_log(event)
+        elif isinstance(event, Alert):
+            self._add_alert(event)
+        else:
+            return
+        if self.first_at is None:
+            self.first_at = event.t
+        self.last_at = max(event.t, self.last_at or event.t)
+
+    def _add_latency(self, event: Latency) -> None:
+        if len(event.buckets) > MAX_BUCKETS:
+            return
+        series = self._slot(self.latency, event.version or ANY_VERSION, LatencySeries())
+        bounds = bounds_of(tuple(event.buckets))
+        if bounds != series.bounds:
+            series.bounds, series.series = bounds, Series(last=series.series.last)
+        series.series.add(event.t, tuple(event.buckets.values()))
+
+    def _slot(self, table: dict[str, SlotT], key: str, fresh: SlotT) -> SlotT:
+        found = table.get(key)
+        if found is None:
+            if len(table) >= MAX_VERSIONS:
+                del table[min(table, key=lambda name: _last(table[name]))]
+            found = table[key] = fresh
+        return found
+
+    def _add_log(self, event: Log) -> None:
+        if event.level.lower() not in ERROR_LEVELS:
+            return
+        text = signature(event.message)
+        seen = self.signatures.get(text)
+        if seen is not None:
+            seen.count += 1
+            seen.last = max(seen.last, event.t)
+            return
+        if len(self.signatures) >= MAX_SIGNATURES:
+            del self.signatures[min(self.signatures, key=lambda name: self.signatures[name].last)]
+        self.signatures[text] = SignatureSeen(event.t, event.t, 1)
+
+    def _add_alert(self, event: Alert) -> None:
+        seen = self.alerts.get(event.name)
+        if event.status == "resolved":
+            if seen is not None and seen.until is None:
+                seen.until = max(event.t, seen.since)
+            return
+        if seen is not None and seen.until is None:
+            seen.since, seen.severity = min(seen.since, event.t), event.severity
+            return
+        if seen is None and len(self.alerts) >= MAX_ALERTS:
+            del self.alerts[min(self.alerts, key=lambda name: self.alerts[name].since)]
+        self.alerts[event.name] = AlertSeen(event.t, None, event.severity)
+
+    def counted(self, versions: Iterable[str], after: float, until: float) -> tuple[float, float]:
+        """(errors, total) of these streams in `(after, until]`."""
+        errors = total = 0.0
+        for version in versions:
+            if (series := self.counts.get(version)) is not None:
+                _, sums = series.window(after, until)
+                if sums:
+                    errors, total = errors + sums[0], total + sums[1]
+        return errors, total
+
+
+SlotT = TypeVar("SlotT", Series, LatencySeries)
+
+
+def _last(slot: Series | LatencySeries) -> float:
+    series = slot.series if isinstance(slot, LatencySeries) else slot
+    return series.last or 0.0

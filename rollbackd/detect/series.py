@@ -1,0 +1,66 @@
+"""Sums over consecutive intervals: the bounded memory that every baseline is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+MAX_ROWS = 360
+"""Rows a series holds at most: an hour of samples every 10 s, and more hours ever more coarsely."""
+MAX_AGE_S = 6 * 3600.0
+"""Rows older than this are forgotten."""
+
+
+class Series(msgspec.Struct):
+    """Rows `[start, end, sum, ...]`: what was counted in `(start, end]`, oldest first.
+
+    When the rows run out, the older half is merged pairwise, so the newest samples stay as fine as they came.
+    `interval` is the usual time between samples in seconds (an exponential average), 0 until known.
+    """
+
+    rows: list[list[float]] = []
+    last: float | None = None
+    interval: float = 0.0
+
+    def add(self, t: float, values: Sequence[float]) -> float:
+        """Append a sample; returns the seconds it covers: 0 for the first, since nobody knows what it covers."""
+        start = t if self.last is None else min(self.last, t)
+        covered = t - start
+        if self.last is not None and covered > 0:
+            self.interval = covered if self.interval == 0 else self.interval + 0.1 * (covered - self.interval)
+        self.last = t if self.last is None else max(self.last, t)
+        self.rows.append([start, t, *values])
+        if len(self.rows) > MAX_ROWS:
+            self._compact(t)
+        return covered
+
+    def _compact(self, now: float) -> None:
+        half = len(self.rows) // 2 & ~1
+        old, new = self.rows[:half], self.rows[half:]
+        merged = [_merge(old[k], old[k + 1]) for k in range(0, half, 2)]
+        self.rows = [row for row in merged if row[1] > now - MAX_AGE_S] + new
+
+    def window(self, after: float, until: float) -> tuple[float, list[float]]:
+        """Seconds covered and sums of the rows that end in `(after, until]`; no sums where there is no such row."""
+        seconds, sums = 0.0, list[float]()
+        for row in reversed(self.rows):
+            if row[1] > until:
+                continue
+            if row[1] <= after:
+                break
+            seconds += row[1] - row[0]
+            if sums:
+                for k in range(2, len(row)):
+                    sums[k - 2] += row[k]
+            else:
+                sums = row[2:]
+        return seconds, sums
+
+    def between(self, after: float, until: float) -> list[list[float]]:
+        """The rows that end in `(after, until]`, oldest first."""
+        return [row for row in self.rows if after < row[1] <= until]
+
+
+def _merge(first: list[float], second: list[float]) -> list[float]:
+    return [first[0], second[1], *(a + b for a, b in zip(first[2:], second[2:], strict=True))]

@@ -1,0 +1,379 @@
+"""The engine: `feed(event)` returns what follows from it. A pure function of the events fed so far.
+
+No clock, no I/O, no randomness: time is the newest event's, and the same events give the same outcomes to the bit,
+live or from a recording. What no event tells (a pause, a target that is not ready) comes in as `Conditions`, which a
+replay leaves alone. All state is plain data, so a snapshot is a serialisation and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from rollbackd.decide.blame import neighbour_in_trouble
+from rollbackd.decide.guards import HOUR, Case, Conditions, ask
+from rollbackd.decide.policy import FleetPolicy, Policy
+from rollbackd.decide.reasons import considered, reason_of
+from rollbackd.decide.releases import Releases
+from rollbackd.decide.watch import Neighbours, Watch, open_rollback_watch, open_watch
+from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
+from rollbackd.detect.history import History
+from rollbackd.errors import Permanent
+from rollbackd.model import (
+    Action,
+    AnyEvent,
+    Decision,
+    DeploymentEvent,
+    Evidence,
+    GuardAnswer,
+    Outcome,
+    Verdict,
+    WatchChange,
+    WatchState,
+)
+
+SNAPSHOT_FORMAT = 1
+MAX_SERVICES = 20_000
+"""Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
+ASK_AGAIN_S = 15.0
+"""How often guards that kept a conviction from being acted upon are asked again."""
+MAX_ROLLBACKS = 100
+"""Moments of past rollbacks remembered, of a service and of the fleet."""
+
+
+class ServiceState(msgspec.Struct):
+    """Everything the engine knows of one service."""
+
+    history: History = msgspec.field(default_factory=History)
+    releases: Releases = msgspec.field(default_factory=Releases)
+    watch: Watch | None = None
+    condemned: Watch | None = None
+    rollbacks: list[float] = []
+    recovery: tuple[str, Verdict] | None = None
+
+
+class EngineState(msgspec.Struct):
+    """Everything the engine knows."""
+
+    services: dict[str, ServiceState] = {}
+    rollbacks: list[float] = []
+    now: float = 0.0
+
+
+class Peek(msgspec.Struct, frozen=True, kw_only=True):
+    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch."""
+
+    current: str | None
+    last_known_good: str | None
+    verdict: Verdict
+    watch: Watch | None
+    ends_at: float | None
+    evidence: tuple[Evidence, ...]
+
+
+class Engine:
+    """Joins detection and decision. `policy_for` names the policy of any service, configured or not."""
+
+    def __init__(self, policy_for: Callable[[str], Policy], fleet: FleetPolicy) -> None:
+        self._policy_for = policy_for
+        self._fleet = fleet
+        self._state = EngineState()
+        self._conditions: dict[str, Conditions] = {}
+        self.refused = 0
+
+    # -- the road
+
+    def feed(self, event: AnyEvent) -> list[Outcome]:
+        """Take one event and return what follows from it, in order."""
+        state = self._state.services.get(event.service)
+        if state is None:
+            if len(self._state.services) >= MAX_SERVICES:
+                self.refused += 1
+                return []
+            state = self._state.services[event.service] = ServiceState()
+        self._state.now = max(self._state.now, event.t)
+        if isinstance(event, DeploymentEvent):
+            return list(self._deployment(event, state))
+        state.history.add(event)
+        if state.watch is None:
+            return []
+        scene = self._scene(event.service, state, state.watch)
+        state.watch.observe(event, scene)
+        return list(self._judge(state, state.watch, scene))
+
+    # -- deployments
+
+    def _deployment(self, event: DeploymentEvent, state: ServiceState) -> Iterator[Outcome]:
+        watch = state.watch
+        if watch is not None and watch.version == event.version:
+            if event.phase == "failed":
+                state.releases.stand(event.version, "bad", event.t)
+                state.releases.current = watch.previous
+                yield self._close(state, watch, "failed", "the deployment itself failed")
+            elif event.phase == "finished" and watch.finished_at is None:
+                watch.finished_at = event.t
+            return
+        if event.phase == "failed" or state.releases.current == event.version:
+            return
+        previous = event.previous if event.previous is not None else state.releases.current
+        if watch is not None:
+            if not watch.is_rollback:
+                state.releases.stand(watch.version, "superseded", event.t)
+            yield self._close(state, watch, "superseded", f"{event.version} was deployed before the bake ended")
+        yield self._open(event, previous, state)
+
+    def _open(self, event: DeploymentEvent, previous: str | None, state: ServiceState) -> WatchChange:
+        if previous is not None:
+            state.releases.sight(previous, event.t, "unknown")
+        policy = self._policy_for(event.service)
+        watch = open_watch(event, previous, policy, state.history)
+        if self._goes_back(event.version, previous, state):
+            undone = state.condemned if state.condemned is not None and state.condemned.version == previous else None
+            watch = open_rollback_watch(event, previous, undone, watch)
+        else:
+            state.releases.stand(event.version, "baking", event.t)
+        state.releases.current = event.version
+        state.condemned, state.recovery = None, None
+        watch.finished_at = event.t if event.phase == "finished" else None
+        state.watch = watch
+        reason = "first sight of what is running" if previous is None else f"{event.version} replaces {previous}"
+        return self._change(watch, "opened", event.t, reason)
+
+    @staticmethod
+    def _goes_back(version: str, previous: str | None, state: ServiceState) -> bool:
+        """Whether this deployment puts back a release that was in place before the one it replaces."""
+        known = state.releases.known
+        if previous is None or version not in known or known[version].standing not in ("good", "unknown"):
+            return False
+        return list(known).index(version) < list(known).index(previous)
+
+    # -- judgement
+
+    def _judge(self, state: ServiceState, watch: Watch, scene: Scene) -> Iterator[Outcome]:
+        policy = self._policy_for(watch.service)
+        if watch.is_rollback:
+            yield from self._judge_rollback(state, watch, scene, policy)
+            return
+        guilty = watch.convicting()
+        if guilty is not None and watch.previous is None:
+            self._begin_anew(state, watch, policy)
+        elif guilty is not None:
+            yield from self._convict(state, watch, guilty, scene, policy)
+        elif self._baked(watch, scene.now, policy):
+            state.releases.stand(watch.version, "good", scene.now)
+            yield self._close(state, watch, "good", f"nothing got worse in {policy.bake:g} s")
+
+    @staticmethod
+    def _baked(watch: Watch, now: float, policy: Policy) -> bool:
+        """Whether the bake is over and was seen: silence is no health, so the later half must have had signals."""
+        seen = watch.last_signal_at
+        return now - watch.bakes_from >= policy.bake and seen is not None and seen >= watch.bakes_from + policy.bake / 2
+
+    def _begin_anew(self, state: ServiceState, watch: Watch, policy: Policy) -> None:
+        """A release that was there before us is in trouble: nobody's deployment to undo, but it has to bake anew."""
+        first = DeploymentEvent(t=self._state.now, service=watch.service, version=watch.version, phase="finished")
+        again = open_watch(first, None, policy, state.history)
+        again.deployed_at, again.finished_at = watch.deployed_at, watch.finished_at
+        state.watch = again
+
+    def _judge_rollback(self, state: ServiceState, watch: Watch, scene: Scene, policy: Policy) -> Iterator[Outcome]:
+        standing = self._standing(watch, scene, policy)
+        if standing == "healthy" and watch.healthy_since is None:
+            watch.healthy_since = scene.now
+        elif standing == "degraded":
+            watch.healthy_since = None
+        if watch.healthy_since is not None and scene.now - watch.healthy_since >= policy.verify_for:
+            state.releases.stand(watch.version, "good", scene.now)
+            state.recovery = (watch.version, "healthy")
+            yield self._close(state, watch, "verified", f"back at its baseline for {policy.verify_for:g} s")
+        elif scene.now - watch.deployed_at > policy.verify_within:
+            state.recovery = (watch.version, standing)
+            yield self._close(state, watch, "unrecovered", f"not back at its baseline after {policy.verify_within:g} s")
+
+    @staticmethod
+    def _standing(watch: Watch, scene: Scene, policy: Policy) -> Verdict:
+        return watch.standing(scene, max(watch.deployed_at, scene.now - policy.verify_for))
+
+    def _convict(
+        self, state: ServiceState, watch: Watch, guilty: Rule, scene: Scene, policy: Policy
+    ) -> Iterator[Outcome]:
+        now = scene.now
+        if watch.held is not None:
+            if now - watch.held_at < ASK_AGAIN_S:
+                return
+            if now - watch.bakes_from >= policy.bake:
+                state.releases.stand(watch.version, "bad", now)
+                yield self._close(
+                    state, watch, "condemned", f"{rule_name(guilty)} convicted it, but acting was held back"
+                )
+                return
+            if self._standing(watch, scene, policy) != "degraded":
+                return
+        best = state.releases.last_known_good(other_than=watch.version)
+        case = Case(
+            now=now,
+            service=watch.service,
+            version=watch.version,
+            to=best.version if best is not None else None,
+            is_rollback=watch.is_rollback,
+            own_rollbacks=tuple(state.rollbacks),
+            fleet_rollbacks=tuple(self._state.rollbacks),
+            policy=policy,
+            fleet=self._fleet,
+            conditions=self._conditions.get(watch.service, Conditions()),
+        )
+        answers = ask(case)
+        action, refusals = _action(answers)
+        again = watch.held == refusals
+        watch.held, watch.held_at = refusals, now
+        if again and action != "rollback":
+            return
+        yield self._decision(watch, guilty, scene, case.to, action, answers)
+        if action == "rollback":
+            state.rollbacks = [*state.rollbacks, now][-MAX_ROLLBACKS:]
+            self._state.rollbacks = [*(at for at in self._state.rollbacks if now - at < HOUR), now][-MAX_ROLLBACKS:]
+        if action == "rollback" or case.to is None:
+            state.releases.stand(watch.version, "bad", now)
+            state.condemned = watch
+            yield self._close(state, watch, "condemned", f"{rule_name(guilty)} convicted it")
+
+    def _decision(
+        self,
+        watch: Watch,
+        guilty: Rule,
+        scene: Scene,
+        to: str | None,
+        action: Action,
+        answers: tuple[GuardAnswer, ...],
+    ) -> Decision:
+        found = guilty.evidence(scene)
+        compared = [name for name, _ in self._others(watch.service)]
+        return Decision(
+            t=scene.now,
+            service=watch.service,
+            version=watch.version,
+            action=action,
+            to=to,
+            rule=found.rule,
+            reason=reason_of(found, action, answers, watch.deployed_at),
+            deployed_at=watch.deployed_at,
+            evidence=watch.evidence(scene),
+            considered=considered(found, scene, watch.finished_at, compared),
+            guards=answers,
+        )
+
+    # -- helpers
+
+    def _scene(self, service: str, state: ServiceState, watch: Watch) -> Scene:
+        return watch.scene(self._policy_for(service), state.history, self._state.now, self._neighbours(service))
+
+    def _neighbours(self, service: str) -> Neighbours:
+        def ask_around(trouble: Trouble, detail: str) -> str | None:
+            return neighbour_in_trouble(trouble, detail, self._others(service), self._state.now)
+
+        return ask_around
+
+    def _others(self, service: str) -> Iterator[tuple[str, History]]:
+        """Services that tell whether a trouble is shared: those it depends on, then those not deployed lately."""
+        depends_on = self._policy_for(service).depends_on
+        for name in depends_on:
+            if name in self._state.services:
+                yield name, self._state.services[name].history
+        for name, state in self._state.services.items():
+            deployed = state.watch is not None and state.watch.previous is not None
+            if name != service and not deployed and name not in depends_on:
+                yield name, state.history
+
+    def _close(self, state: ServiceState, watch: Watch, ending: WatchState, reason: str) -> WatchChange:
+        state.watch = None
+        return self._change(watch, ending, self._state.now, reason)
+
+    @staticmethod
+    def _change(watch: Watch, state: WatchState, t: float, reason: str) -> WatchChange:
+        return WatchChange(
+            t=t,
+            service=watch.service,
+            version=watch.version,
+            previous=watch.previous,
+            deployed_at=watch.deployed_at,
+            state=state,
+            reason=reason,
+            is_rollback=watch.is_rollback,
+        )
+
+    # -- what the daemon asks and tells
+
+    def set_conditions(self, service: str, conditions: Conditions) -> None:
+        """Tell how things stand in the world, for the guards."""
+        self._conditions[service] = conditions
+
+    def use(self, policy_for: Callable[[str], Policy], fleet: FleetPolicy) -> None:
+        """Judge by other policies from now on; open watches keep the baselines they have."""
+        self._policy_for, self._fleet = policy_for, fleet
+
+    def peek(self, service: str) -> Peek:
+        """One service as things stand; also for one that was never heard of."""
+        state = self._state.services.get(service, ServiceState())
+        watch, evidence, verdict, ends_at = state.watch, tuple[Evidence, ...](), _unwatched(state), None
+        if watch is not None:
+            policy = self._policy_for(service)
+            scene = self._scene(service, state, watch)
+            evidence = watch.evidence(scene)
+            verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict()
+            ends_at = watch.bakes_from + (policy.verify_for if watch.is_rollback else policy.bake)
+        best = state.releases.last_known_good(other_than="")
+        return Peek(
+            current=state.releases.current,
+            last_known_good=best.version if best is not None else None,
+            verdict=verdict,
+            watch=watch,
+            ends_at=ends_at,
+            evidence=evidence,
+        )
+
+    def rollback_target(self, service: str) -> str | None:
+        """The release that a rollback of the service would go back to now."""
+        state = self._state.services.get(service)
+        if state is None:
+            return None
+        best = state.releases.last_known_good(other_than=state.releases.current or "")
+        return best.version if best is not None else None
+
+    def recovery(self, service: str, to: str) -> tuple[Verdict, tuple[Evidence, ...]]:
+        """Whether a rollback to release `to` has brought the service back to its baseline, as things stand."""
+        state = self._state.services.get(service)
+        if state is None:
+            return "insufficient", ()
+        watch = state.watch
+        if watch is None or not watch.is_rollback or watch.version != to:
+            known = state.recovery is not None and state.recovery[0] == to
+            return (state.recovery[1] if known and state.recovery is not None else "insufficient"), ()
+        scene = self._scene(service, state, watch)
+        return self._standing(watch, scene, self._policy_for(service)), watch.evidence(scene)
+
+    def snapshot(self) -> bytes:
+        """The whole state, for `restore`."""
+        return msgspec.msgpack.encode(self._state)
+
+    def restore(self, snapshot: bytes, fmt: int) -> None:
+        """Go on from a snapshot. Raises Permanent where it is of another format or damaged."""
+        if fmt != SNAPSHOT_FORMAT:
+            raise Permanent(f"the snapshot has format {fmt}, this rollbackd reads format {SNAPSHOT_FORMAT}")
+        try:
+            self._state = msgspec.msgpack.decode(snapshot, type=EngineState)
+        except msgspec.DecodeError as error:
+            raise Permanent(f"the snapshot is damaged: {error}") from error
+
+
+def _unwatched(state: ServiceState) -> Verdict:
+    return "healthy" if state.releases.current is not None else "insufficient"
+
+
+def _action(answers: tuple[GuardAnswer, ...]) -> tuple[Action, str]:
+    """What remains of a rollback after the guards, and which of them refused."""
+    refusing = [answer for answer in answers if answer.verdict != "pass"]
+    names = ",".join(answer.guard for answer in refusing)
+    if any(answer.verdict == "escalate" for answer in refusing):
+        return "escalate", names
+    return ("hold", names) if refusing else ("rollback", names)
