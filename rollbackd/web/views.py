@@ -5,14 +5,15 @@ Times are Unix seconds, durations seconds. Fields may be added, never changed or
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from rollbackd.ledger.base import ConfigStamp, Mode, Pause, RollbackState, Step
-from rollbackd.model import Decision, Evidence, Standing, Verdict, WatchState
+from rollbackd.model import Decision, Evidence, Name, Standing, Verdict, WatchState
 
 SourceState: TypeAlias = Literal["starting", "up", "down"]
+Reason = Annotated[str, msgspec.Meta(max_length=1000)]
 
 
 class SourceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,3 +126,35 @@ class IntakeView(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
     duplicates: int
     dropped: dict[str, int]
+
+
+class NotReadyView(ErrorView, frozen=True, kw_only=True):
+    """The answer of `/readyz` while not ready; `problems` has one sentence each, for whoever may read."""
+
+    problems: tuple[str, ...]
+
+
+class HealthView(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `/healthz` and `/readyz` when all is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator's wish for a rollback, to the last known good release unless `to` names another."""
+
+    to: Name | None = None
+    reason: Reason = ""
+
+
+class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator's wish that nothing be done, to one service or (`service` null) to any."""
+
+    service: Name | None = None
+    reason: Annotated[Reason, msgspec.Meta(min_length=1)]
+
+
+class ResumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator's wish to act again, on one service or (`service` null) on all."""
+
+    service: Name | None = None

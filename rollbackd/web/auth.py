@@ -1,0 +1,186 @@
+"""Who is asking, and what they may do: tokens with scopes, compared in constant time, and read again as they rotate.
+
+No scope implies another: a token that may `operate` cannot `read` unless it says so, or anonymous may.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from rollbackd.errors import RollbackdError
+from rollbackd.intake.base import Scope
+from rollbackd.web.errors import HttpError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.web")
+
+CHALLENGES = (
+    ("WWW-Authenticate", 'Bearer realm="rollbackd"'),
+    ("WWW-Authenticate", 'Basic realm="rollbackd", charset="UTF-8"'),
+)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A credential of the configuration. `secret` reads its value from where it is kept, each time it is called."""
+
+    name: str
+    secret: Callable[[], str] = field(repr=False)
+    scopes: frozenset[Scope]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is asking: a token's name, or `anonymous`."""
+
+    name: str
+    scopes: frozenset[Scope]
+    anonymous: bool = False
+
+
+class Authenticator:
+    """Tells who is asking, from an Authorization header and the address it came from.
+
+    A Bearer token counts, and so does the password of Basic authentication, for senders that know nothing else.
+    What a token may do, it may do beside what `anonymous` may. Secrets are read again after `cache_s` seconds; one that
+    cannot be read matches nothing meanwhile.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Token] = (),
+        anonymous: frozenset[Scope] = frozenset({"read"}),
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        cache_s: float = 5.0,
+    ) -> None:
+        self._monotonic, self._cache_s = monotonic, cache_s
+        self._shutout = _Shutout(monotonic)
+        self._unreadable: frozenset[str] = frozenset()
+        self.replace(tokens, anonymous)
+
+    def replace(self, tokens: Sequence[Token], anonymous: frozenset[Scope]) -> None:
+        """Take over another configuration, from the next request on."""
+        self._tokens, self._anonymous = tuple(tokens), anonymous
+        self._digests: tuple[tuple[Token, bytes], ...] = ()
+        self._read_at: float | None = None
+
+    @property
+    def anonymous(self) -> frozenset[Scope]:
+        """What may be done without a credential."""
+        return self._anonymous
+
+    def identify(self, authorization: str | None, peer: str) -> Identity:
+        """Who sends this header. Raises HttpError: 401 for a wrong credential, 429 for too many of them."""
+        if authorization is None:
+            return Identity("anonymous", self._anonymous, anonymous=True)
+        digest = _digest(_presented(authorization))
+        self._shutout.check(peer, digest)
+        found: Token | None = None
+        for token, expected in self._current():
+            if hmac.compare_digest(digest, expected) and found is None:
+                found = token
+        if found is None:
+            self._shutout.failed(peer)
+            log.warning("credential_refused", peer=peer)
+            raise HttpError(401, "wrong_credential", "no token has this value; is it the current one?", CHALLENGES)
+        self._shutout.succeeded(peer, digest)
+        return Identity(found.name, found.scopes | self._anonymous)
+
+    def permit(self, identity: Identity, scope: Scope) -> None:
+        """Let pass who may do this. Raises HttpError: 401 without a credential, 403 with one that lacks the scope."""
+        if scope in identity.scopes:
+            return
+        if identity.anonymous:
+            message = f"this needs a token with scope `{scope}`: send `Authorization: Bearer TOKEN`"
+            raise HttpError(401, "credential_needed", message, CHALLENGES)
+        message = f"token `{identity.name}` lacks scope `{scope}`: add it to the token, or use another token"
+        raise HttpError(403, "scope_missing", message)
+
+    def _current(self) -> tuple[tuple[Token, bytes], ...]:
+        now = self._monotonic()
+        if self._read_at is None or now - self._read_at >= self._cache_s:
+            self._digests, self._read_at = self._read(), now
+        return self._digests
+
+    def _read(self) -> tuple[tuple[Token, bytes], ...]:
+        readable: list[tuple[Token, bytes]] = []
+        unreadable: set[str] = set()
+        for token in self._tokens:
+            try:
+                value = token.secret()
+            except (RollbackdError, OSError, ValueError) as error:
+                unreadable.add(token.name)
+                if token.name not in self._unreadable:
+                    log.error("token_unreadable", token=token.name, error=str(error))
+                continue
+            if value:
+                readable.append((token, _digest(value)))
+        self._unreadable = frozenset(unreadable)
+        return tuple(readable)
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()
+
+
+def _presented(authorization: str) -> str:
+    """The token in a header. Raises HttpError for one that holds none."""
+    scheme, _, rest = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer" and rest.strip():
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            _user, colon, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = password = ""
+        if colon and password:
+            return password
+    message = "the Authorization header holds no token: send `Bearer TOKEN`, or Basic with the token as password"
+    raise HttpError(401, "wrong_credential", message, CHALLENGES)
+
+
+class _Shutout:
+    """Slows down guessing: after `FAILURES` wrong credentials within `WINDOW_S` an address is not listened to any more.
+
+    A credential that worked from that address before is always let through, so that a guesser behind the same proxy
+    cannot shut out everybody else. Remembers a bounded number of addresses and credentials, the newest.
+    """
+
+    FAILURES = 10
+    WINDOW_S = 60.0
+    REMEMBERED = 4096
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._worked: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    def check(self, peer: str, digest: bytes) -> None:
+        count, ends = self._failures.get(peer, (0, 0.0))
+        left = ends - self._monotonic()
+        if count < self.FAILURES or left <= 0 or (peer, digest) in self._worked:
+            return
+        message = f"too many wrong credentials from {peer}: try again in {left:.0f} s"
+        raise HttpError(429, "too_many_failures", message, [("Retry-After", str(int(left) + 1))])
+
+    def failed(self, peer: str) -> None:
+        now = self._monotonic()
+        count, ends = self._failures.pop(peer, (0, 0.0))
+        self._failures[peer] = (count + 1, ends) if now < ends else (1, now + self.WINDOW_S)
+        if len(self._failures) > self.REMEMBERED:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, peer: str, digest: bytes) -> None:
+        self._worked[peer, digest] = None
+        self._worked.move_to_end((peer, digest))
+        if len(self._worked) > self.REMEMBERED:
+            self._worked.popitem(last=False)
