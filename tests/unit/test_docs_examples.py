@@ -1,4 +1,4 @@
-"""The example in docs/adding-a-source.md is a whole source, so it is run as one."""
+"""The examples in the pages on adding a source and a rule are whole modules, so they are run as what they are."""
 
 from __future__ import annotations
 
@@ -7,61 +7,56 @@ import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from rollbackd.adapter import Adapter
-from rollbackd.model import AnyEvent, Probe
+from rollbackd.detect import settings
+from rollbackd.detect.base import Rule, Scene
+from rollbackd.detect.history import History
+from rollbackd.fields import Model, Switch
+from rollbackd.model import Gauge, Probe
 from rollbackd.sources.base import SourceContext
 from tests.support.clock import ManualClock
+from tests.support.sink import RecordingSink
 from tests.support.waiting import eventually
 
-PAGE = Path(__file__).parents[2] / "docs/adding-a-source.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-class Recorder:
-    """A sink that remembers."""
-
-    def __init__(self) -> None:
-        self.events: list[AnyEvent] = []
-        self.problems: list[str] = []
-
-    async def emit(self, event: AnyEvent) -> None:
-        self.events.append(event)
-
-    def up(self) -> None:
-        self.problems.clear()
-
-    def down(self, reason: str) -> None:
-        self.problems.append(reason)
-
-    def dropped(self, reason: str, count: int = 1) -> None:
-        raise AssertionError(reason)
+Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Iterator[ModuleType]:
-    """The page's Python block, imported as a module."""
-    block = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert block is not None
-    path = tmp_path / "uptime_example.py"
-    path.write_text(block[1], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[path.stem]
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Imports a page's Python block as a module."""
+
+    def load_page(page: str) -> ModuleType:
+        block = re.search(
+            r"^```python\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        assert block is not None
+        path = tmp_path / f"example_{page.removesuffix('.md').replace('-', '_')}.py"
+        path.write_text(block[1], encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_page
 
 
-async def test_the_example_of_a_source_reports_what_it_sees_and_that_it_cannot_look(example: ModuleType) -> None:
+async def test_the_example_of_a_source_reports_what_it_sees_and_that_it_cannot_look(load: Load) -> None:
     answers = {"status": 200}
 
     async def page(_request: web.Request) -> web.Response:
@@ -71,9 +66,9 @@ async def test_the_example_of_a_source_reports_what_it_sees_and_that_it_cannot_l
     app.router.add_get("/", page)
     server = TestServer(app)
     await server.start_server()
-    adapter = example.ADAPTER
+    adapter = load("adding-a-source.md").ADAPTER
     assert isinstance(adapter, Adapter)
-    clock, sink = ManualClock(), Recorder()
+    clock, sink = ManualClock(), RecordingSink()
     source = adapter.build(adapter.config(url=str(server.make_url("/"))), SourceContext(service="shop", clock=clock))
 
     task = asyncio.create_task(source.run(sink))
@@ -90,10 +85,57 @@ async def test_the_example_of_a_source_reports_what_it_sees_and_that_it_cannot_l
         await server.close()
         await eventually(lambda: clock.sleeping)
         await clock.advance(15.0)
-        await eventually(lambda: sink.problems)
+        await eventually(lambda: sink.state.startswith("down: "))
         assert len(sink.events) == 2
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await server.close()
+
+
+class RestartsSettings(Model):
+    """Worse means: the service was restarted more than `allowed` times."""
+
+    allowed: int = 2
+
+
+class RulesWithRestarts(settings.Rules):
+    """The default pack, and the example."""
+
+    restarts: Annotated[RestartsSettings | None, Switch()] = RestartsSettings()
+
+
+def restarts(t: float, value: float) -> Gauge:
+    return Gauge(t=t, service="shop", name="restarts", value=value)
+
+
+def test_the_example_of_a_rule_convicts_on_its_own_evidence_alone(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "RestartsSettings", RestartsSettings, raising=False)
+    scene = Scene(
+        rules=RulesWithRestarts(),
+        alpha=0.001,
+        warmup=60.0,
+        bake=3600.0,
+        history=History(),
+        version="v2",
+        previous="v1",
+        deployed_at=100.0,
+        now=100.0,
+        neighbours=lambda _trouble, _detail: None,
+    )
+    kind = load("adding-a-rule.md").Restarts
+    rule = kind.open(scene)
+    assert isinstance(rule, Rule)
+    assert rule.standing(scene, 100.0) == "insufficient"
+
+    for t, value in ((110.0, 7.0), (120.0, 8.0), (130.0, 9.0)):
+        rule.observe(restarts(t, value), scene)
+    assert not rule.convicts
+    rule.observe(restarts(140.0, 10.0), scene)
+    assert rule.convicts
+    assert rule.standing(scene, 100.0) == "degraded"
+    assert rule.evidence(scene).onset == 120.0
+
+    assert msgspec.json.decode(msgspec.json.encode(rule), type=kind) == rule, "a watch is written down and read back"
+    assert not rule.fresh().convicts
