@@ -106,6 +106,9 @@ async def retry(
         if on_retry is not None and isinstance(error, Temporary):
             on_retry(error, state.upcoming_sleep)
 
+    async def attempt() -> T:
+        return await call()  # tenacity awaits only what it can tell to be a coroutine function, and a lambda is none
+
     retrying = tenacity.AsyncRetrying(
         sleep=clock.sleep,
         wait=wait,
@@ -114,7 +117,7 @@ async def retry(
         before_sleep=before_sleep,
         reraise=True,
     )
-    return await retrying(call)
+    return await retrying(attempt)
 
 
 class Tasks:
