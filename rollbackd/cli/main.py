@@ -11,6 +11,7 @@ from typing import cast
 
 from rollbackd import __version__
 from rollbackd.cli.command import REFUSED, UNREACHABLE, USAGE, Command, Unreachable, Usage
+from rollbackd.cli.terminal import printable
 from rollbackd.errors import ConfigError, RollbackdError
 
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -52,7 +53,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return run(options)
     except RollbackdError as error:
-        print(f"rollbackd: {error}", file=sys.stderr)
+        print(f"rollbackd: {printable(str(error))}", file=sys.stderr)
         if isinstance(error, Unreachable):
             return UNREACHABLE
         return USAGE if isinstance(error, Usage | ConfigError) else REFUSED

@@ -1,0 +1,151 @@
+"""The status page: one line a service, then, for each that wants a look, its watch, its evidence and what is wrong."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rollbackd.cli.render import VERDICT_STYLES, bar, bullets, grid, section, signs, verdict_sign, words
+from rollbackd.cli.render_decision import evidence_table
+from rollbackd.cli.words import VERDICTS, ago, short, span
+from rollbackd.ledger.base import Pause
+from rollbackd.web.views import ServiceView, SourceView, StatusView, WatchView
+
+NARROW = 70
+"""Below so many columns, the table leaves out what the services' own sections say too."""
+
+
+def status_text(console: Console, status: StatusView, address: str) -> None:
+    """Print the whole page."""
+    console.print(_headline(status, address))
+    for trouble in _troubles(status):
+        console.print(words(trouble))
+    if not status.services:
+        console.print(words(("No service is configured.", "warn")))
+        return
+    console.print()
+    console.print(_table(console, status))
+    for service in status.services:
+        if (details := _details(console, service, status.now)) is not None:
+            console.print(details)
+
+
+def _headline(status: StatusView, address: str) -> Text:
+    config = f"configuration {status.config.sha256[:12]}"
+    if status.config.commit is not None:
+        config += f" (commit {status.config.commit[:12]})"
+    up = f"up {span(status.now - status.started_at)}"
+    return words(("rollbackd", "head"), f" {status.version}", (f"  {address}, {up}, {config}", "quiet"))
+
+
+def _troubles(status: StatusView) -> list[tuple[str, str]]:
+    troubles = [(f"not ready: {problem}", "bad") for problem in status.problems]
+    if status.config_problem is not None:
+        troubles.append((f"the new configuration was refused, the old one is in force: {status.config_problem}", "bad"))
+    if status.paused is not None:
+        troubles.append((f"all services are {_paused(status.paused, status.now)}", "warn"))
+    return troubles
+
+
+def _paused(pause: Pause, now: float) -> str:
+    return f"paused by {pause.actor} {ago(pause.at, now)}: {pause.reason}"
+
+
+def _table(console: Console, status: StatusView) -> Table:
+    wide = console.width >= NARROW
+    heads = ["", "service", "running", "verdict", *(["watch", "last good", "sources", "ready"] if wide else [])]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="quiet", pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for service in status.services:
+        cells: list[RenderableType] = [
+            verdict_sign(console, service.verdict),
+            words((service.name, "name")),
+            words(service.current or ("unknown", "quiet")),
+            words((VERDICTS[service.verdict], VERDICT_STYLES[service.verdict])),
+        ]
+        if wide:
+            cells += [
+                _progress(console, service.watch, status.now),
+                words(service.last_known_good or ("none yet", "warn")),
+                _sources(service.sources),
+                _ready(service),
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def _progress(console: Console, watch: WatchView | None, now: float) -> Text:
+    if watch is None:
+        return Text("none", "quiet")
+    baked = _baked(watch, now)
+    return Text.assemble(bar(console, baked, 8), (f" {baked:.0%}", "quiet"))
+
+
+def _baked(watch: WatchView, now: float) -> float:
+    length = watch.ends_at - watch.deployed_at
+    return min(max((now - watch.deployed_at) / length, 0.0), 1.0) if length > 0 else 1.0
+
+
+def _sources(sources: tuple[SourceView, ...]) -> Text:
+    if not sources:
+        return Text("none", "warn")
+    up = sum(source.state == "up" for source in sources)
+    style = "good" if up == len(sources) else "bad" if any(source.state == "down" for source in sources) else "quiet"
+    return Text(f"{up} of {len(sources)} up", style)
+
+
+def _ready(service: ServiceView) -> Text:
+    if service.rollback_id is not None:
+        return Text("rolling back", "warn")
+    if service.paused is not None:
+        return Text("paused", "warn")
+    if service.problems:
+        return Text("no", "bad")
+    return Text("shadow", "quiet") if service.mode == "shadow" else Text("yes", "good")
+
+
+def _details(console: Console, service: ServiceView, now: float) -> Group | None:
+    parts: list[RenderableType] = []
+    if service.rollback_id is not None:
+        parts.append(words(("being rolled back", "warn"), f": rollbackd show {short(service.rollback_id)}"))
+    if service.paused is not None:
+        parts.append(words((_paused(service.paused, now), "warn")))
+    if service.mode == "shadow":
+        parts.append(words(("shadow mode: decisions are recorded, nothing is done", "quiet")))
+    if service.watch is not None:
+        parts.append(_watch(console, service.watch, now))
+        if service.watch.evidence:
+            parts.append(evidence_table(console, service.watch.evidence))
+    if service.problems:
+        parts += [words(("A rollback would not work now:", "bad")), bullets(console, service.problems)]
+    parts += [_source(console, source, now) for source in service.sources if source.state != "up" or source.dropped]
+    return section(service.name, *parts) if parts else None
+
+
+def _watch(console: Console, watch: WatchView, now: float) -> Text:
+    came = f" (after {watch.previous})" if watch.previous is not None else ""
+    what = "the rollback to" if watch.is_rollback else "release"
+    left = watch.ends_at - now
+    rest = f"{span(left)} to go" if left > 0 else "the bake is over"
+    return Text.assemble(
+        words(f"watching {what} ", (watch.version, "head"), f"{came}, deployed {ago(watch.deployed_at, now)}  "),
+        bar(console, _baked(watch, now), 10),
+        words((f"  {rest}", "quiet")),
+    )
+
+
+def _source(console: Console, source: SourceView, now: float) -> Table:
+    table = grid(2)
+    if source.state == "up":
+        sign, said = Text(signs(console).point, "warn"), words(f"source {source.name}: up")
+    else:
+        reason = f": {source.reason}" if source.reason else ""
+        said = words(f"source {source.name}: {source.state} since {span(now - source.since)}{reason}")
+        sign = Text(signs(console).bad, "bad") if source.state == "down" else Text(signs(console).unknown, "quiet")
+    if source.dropped:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(source.dropped.items()))
+        said.append_text(words((f"; left out: {counts}", "warn")))
+    table.add_row(sign, said)
+    return table
