@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
+import os
 import re
 import ssl
 import zlib
@@ -110,6 +112,11 @@ class HttpOptions(Model):
         return self
 
 
+def _basic(user: str, password: str) -> str:
+    """RFC 7617, in UTF-8."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 def masked(url: URL) -> str:
     """The URL as it may be shown: without user, password, query and fragment."""
     shown = str(url.with_user(None).with_query(None).with_fragment(None))
@@ -177,8 +184,11 @@ class HttpClient:
             if not follow or response.status not in (301, 302, 303, 307, 308) or target is None:
                 return response
             response.close()
-            url = url.join(URL(target))
-            if url.host != self._url.host or (self._url.scheme == "https" and url.scheme != "https"):
+            try:
+                url = url.join(URL(target)).with_user(None)
+            except ValueError:
+                raise BadAnswer(f"{self.shown} redirects to something that is no URL") from None
+            if url.host != self._url.host or url.scheme not in {"https", self._url.scheme}:
                 raise BadAnswer(f"{self.shown} redirects to another host: configure that URL if it is the right one")
         raise BadAnswer(f"{self.shown} redirects more than {MAX_REDIRECTS} times")
 
@@ -191,9 +201,9 @@ class HttpClient:
             headers["Authorization"] = f"Bearer {secrets[-1]}"
         elif options.basic is not None:
             secrets.append(options.basic.password.reveal())
-            headers["Authorization"] = aiohttp.BasicAuth(options.basic.username, secrets[-1], "utf-8").encode()
+            headers["Authorization"] = _basic(options.basic.username, secrets[-1])
         elif self._user is not None:
-            headers["Authorization"] = aiohttp.BasicAuth(self._user, self._password or "", "utf-8").encode()
+            headers["Authorization"] = _basic(self._user, self._password or "")
         self._secrets = [*secrets, *([self._password] if self._password else [])]
         for name, value in headers.items():
             if _UNSAFE.search(value):
@@ -226,8 +236,6 @@ class HttpClient:
             return BadAnswer(f"{self.shown}: the answer broke off")
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return Unreachable(f"{self.shown} closed the connection without an answer")
-        if isinstance(error, aiohttp.InvalidURL):
-            return BadAnswer(f"{self.shown} redirects to something that is no URL")
         if isinstance(error, aiohttp.ClientResponseError):
             return BadAnswer(f"{self.shown} did not answer in HTTP")
         if isinstance(error, OSError):
@@ -238,10 +246,9 @@ class HttpClient:
 def refusal(shown: str, error: OSError) -> Unreachable:
     """What a failed connection means, in the operating system's words."""
     cause = getattr(error, "os_error", error)
-    number = cause.errno if isinstance(cause, OSError) else None
-    words = errno.errorcode.get(number, "") if number else ""
-    said = cause.strerror if isinstance(cause, OSError) and words and cause.strerror else "cannot connect"
-    return Unreachable(f"{shown}: {said}", own_fault=number in OWN_FAULTS)
+    number = cause.errno if isinstance(cause, OSError) and cause.errno in errno.errorcode else None
+    words = os.strerror(number) if number is not None else "cannot connect"
+    return Unreachable(f"{shown}: {words}", own_fault=number in OWN_FAULTS)
 
 
 class Answer:
