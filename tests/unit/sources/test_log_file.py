@@ -16,9 +16,9 @@ from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.follow import CHUNK_BYTES
 from rollbackd.sources.log_file import ADAPTER, MISSING_S, UNFINISHED_S, LogFileConfig
 from tests.support.clock import ManualClock
+from tests.support.servers import Run, running
 from tests.support.sink import RecordingSink
 from tests.support.waiting import eventually
-from tests.unit.sources.servers import Run, running
 
 POLL = 0.5
 

@@ -18,8 +18,8 @@ from rollbackd.model import Probe
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.probe import ADAPTER, ProbeConfig
 from tests.support.clock import ManualClock
+from tests.support.servers import Handler, Server, raw_server, running, text
 from tests.support.waiting import eventually
-from tests.unit.sources.servers import Handler, Server, raw_server, running, text
 
 
 @pytest.fixture

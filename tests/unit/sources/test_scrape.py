@@ -19,8 +19,8 @@ from rollbackd.model import Gauge, Latency, Requests
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.scrape import ADAPTER, ScrapeConfig
 from tests.support.clock import ManualClock
+from tests.support.servers import Handler, Server, raw_server, running, text
 from tests.support.waiting import eventually
-from tests.unit.sources.servers import Handler, Server, raw_server, running, text
 
 OK = 'http_requests_total{code="200"}'
 

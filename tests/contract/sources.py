@@ -1,0 +1,163 @@
+"""What the suite for sources needs: a real far side for each registered one, that can be broken and healed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from rollbackd import registry
+from rollbackd.sources.base import Source, SourceContext
+from tests.support.clock import ManualClock
+from tests.support.servers import Server, text
+
+SECRET = "pl4nted-s3cret"
+"""Planted wherever a source's configuration takes a secret."""
+
+
+class FarSide(Protocol):
+    """What a source reads, and how it is configured to."""
+
+    interval: float
+    """Seconds between two looks under `settings`."""
+
+    async def start(self) -> None:
+        """Be there, and healthy."""
+
+    def settings(self) -> Mapping[str, object]:
+        """The configuration as an operator writes it, with SECRET behind each field that can hold one."""
+
+    async def happen(self) -> None:
+        """Let something happen that gives events."""
+
+    async def break_(self) -> None:
+        """Be unreadable."""
+
+    async def heal(self) -> None:
+        """Be readable again."""
+
+    def asked(self) -> int | None:
+        """How often the source came to look; None where that cannot be told."""
+
+    async def stop(self) -> None:
+        """Be gone, leaving nothing behind."""
+
+
+class Metrics:
+    """An exposition, served by an HTTP server that goes away and comes back at its address."""
+
+    interval = 10.0
+
+    def __init__(self, folder: Path) -> None:
+        self._token = folder / "token"
+        self._served = 0
+        self._server = Server(self._show)
+
+    async def _show(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text=f'http_requests_total{{code="200"}} {self._served}\n')
+
+    async def start(self) -> None:
+        self._token.write_text(SECRET)
+        await self._server.start()
+
+    def settings(self) -> Mapping[str, object]:
+        token = {"file": str(self._token)}
+        return {"url": self._server.url(f"/metrics?token={SECRET}"), "bearer": token, "headers": {"X-Key": token}}
+
+    async def happen(self) -> None:
+        self._served += 7
+
+    async def break_(self) -> None:
+        await self._server.stop()
+
+    async def heal(self) -> None:
+        await self._server.start()
+
+    def asked(self) -> int | None:
+        return len(self._server.requests)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+
+class Endpoint:
+    """An HTTP server to be probed. It being gone would be evidence, so what breaks is the probe's credential."""
+
+    interval = 10.0
+
+    def __init__(self, folder: Path) -> None:
+        self._token = folder / "token"
+        self._server = Server(text("ok"))
+
+    async def start(self) -> None:
+        self._token.write_text(SECRET)
+        await self._server.start()
+
+    def settings(self) -> Mapping[str, object]:
+        password = {"username": "me", "password": {"file": str(self._token)}}
+        return {"url": self._server.url(f"/healthz?token={SECRET}"), "basic": password}
+
+    async def happen(self) -> None:
+        return  # a probe makes its own events
+
+    async def break_(self) -> None:
+        self._token.unlink()
+
+    async def heal(self) -> None:
+        self._token.write_text(SECRET)
+
+    def asked(self) -> int | None:
+        return len(self._server.requests)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+
+class LogFile:
+    """A file that is written to, taken away and created again."""
+
+    interval = 0.5
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "app.log"
+        self._lines = 0
+
+    async def start(self) -> None:
+        self._path.touch()
+
+    def settings(self) -> Mapping[str, object]:
+        return {"path": str(self._path)}
+
+    async def happen(self) -> None:
+        self._lines += 1
+        with self._path.open("a") as file:
+            file.write(f"ERROR line {self._lines}\nINFO line {self._lines}\n")
+
+    async def break_(self) -> None:
+        self._path.unlink()
+
+    async def heal(self) -> None:
+        self._path.touch()
+
+    def asked(self) -> int | None:
+        return None
+
+    async def stop(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
+    "log_file": LogFile,
+    "probe": Endpoint,
+    "scrape": Metrics,
+}
+"""The far side of each registered source. A source without a line here fails the suite."""
+
+
+def build(name: str, far_side: FarSide, clock: ManualClock) -> Source:
+    """The source, configured to read that far side."""
+    adapter = registry.load("source", name)
+    source: Source = adapter.build(adapter.config.model_validate(far_side.settings()), SourceContext("shop", clock))
+    return source
