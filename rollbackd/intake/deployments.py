@@ -93,7 +93,7 @@ class Deployments:
     def _check(self, told: Deployment, place: str) -> None:
         for field, text in (("service", told.service), ("version", told.version), ("previous", told.previous)):
             if text is not None and not text.isprintable():
-                raise Rejected(f"`{place}.{field}` holds characters that cannot be printed: {text!a}")
+                raise Rejected(f"`{place}.{field}` holds characters that cannot be printed: {text[:80]!a}")
         known = self._services.known()
         if told.service not in known and not self._accept_unknown:
             raise Rejected(
