@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
+
+from rollbackd.aiokit import Clock
 
 Topic: TypeAlias = Literal["decision", "watch", "rollback", "source", "config", "daemon"]
 
@@ -31,3 +34,11 @@ class Notifier(Protocol):
 
     async def close(self) -> None:
         """Release everything. Safe to call twice."""
+
+
+@dataclass(frozen=True)
+class NotifierContext:
+    """What the daemon gives a notifier's factory beside its configuration. `name` is what the operator calls it."""
+
+    name: str
+    clock: Clock
