@@ -16,13 +16,21 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-Count = Annotated[float, msgspec.Meta(ge=0)]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+Count = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+"""At most a million billion: up to there counts are exact as floats, and no sum or square of them overflows."""
 Phase: TypeAlias = Literal["started", "finished", "failed"]
 AlertStatus: TypeAlias = Literal["firing", "resolved"]
+
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+"""The end of the calendar. A `t` beyond it is no moment but, most often, milliseconds."""
 
 MAX_BACKWARDS_S = 600.0
 """How far an event's `t` may lie behind the newest one before it. Ten minutes: an alert carries the moment it
 began, which Alertmanager's grouping may deliver minutes later; everything else arrives in order."""
+
+
+_BOUND = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -32,8 +40,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     service: Name
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.t) or self.t < 0:
-            raise ValueError("`t` must be a moment in Unix seconds")
+        if not 0 <= self.t <= LAST_MOMENT:
+            raise ValueError(f"`t` must be a moment in Unix seconds, {self.t} is not")
 
 
 class DeploymentEvent(Event, frozen=True, kw_only=True, tag="deployment"):
@@ -53,7 +61,7 @@ class Requests(Event, frozen=True, kw_only=True, tag="requests"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.errors > self.total:
+        if not self.errors <= self.total:
             raise ValueError("`errors` exceeds `total`")
 
 
@@ -67,14 +75,22 @@ class Latency(Event, frozen=True, kw_only=True, tag="latency"):
         super().__post_init__()
         last_bound, last_count = -math.inf, 0.0
         for text, count in self.buckets.items():
-            bound = math.inf if text == "+Inf" else float(text)
+            bound = _bound(text)
             if not bound > last_bound:
                 raise ValueError(f"`buckets` must be in rising order of their bounds, `{text}` is not")
-            if count < last_count:
+            if not count >= last_count:
                 raise ValueError(f"`buckets` are cumulative, but `{text}` holds fewer than the bound before it")
             last_bound, last_count = bound, count
         if last_bound != math.inf:
             raise ValueError('`buckets` must end with "+Inf"')
+
+
+def _bound(text: str) -> float:
+    if text == "+Inf":
+        return math.inf
+    if not _BOUND.fullmatch(text) or math.isinf(float(text)):
+        raise ValueError(f"`buckets` are named by their bounds in seconds or by +Inf, `{text[:50]}` is neither")
+    return float(text)
 
 
 class Gauge(Event, frozen=True, kw_only=True, tag="gauge"):
@@ -105,7 +121,7 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
 
     name: Name
     status: AlertStatus
-    severity: str
+    severity: Text
 
 
 AnyEvent: TypeAlias = DeploymentEvent | Requests | Latency | Gauge | Probe | Log | Alert
@@ -206,8 +222,6 @@ Outcome: TypeAlias = Decision | WatchChange
 
 # -- names ---------------------------------------------------------------------------------------------
 
-_LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
-
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._~]+", "-", text).strip("-.")[:40] or "x"
@@ -215,7 +229,7 @@ def _slug(text: str) -> str:
 
 def _readable_id(parts: tuple[str, ...], at: float, told_apart_by: tuple[str, ...]) -> str:
     """Parts and moment for the eye; the hash tells apart what slugging and whole seconds would make the same."""
-    moment = datetime.fromtimestamp(int(min(at, _LAST_MOMENT)), tz=UTC).strftime("%Y%m%dT%H%M%S")
+    moment = datetime.fromtimestamp(int(min(at, LAST_MOMENT)), tz=UTC).strftime("%Y%m%dT%H%M%S")
     digest = hashlib.sha256("\0".join((*parts, repr(float(at)), *told_apart_by)).encode("utf-8", "surrogatepass"))
     return "-".join((*map(_slug, parts), moment, digest.hexdigest()[:8]))
 
