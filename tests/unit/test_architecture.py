@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rollbackd import registry
 from tests.support import architecture
 from tests.support.architecture import Module
 
@@ -46,6 +47,12 @@ def test_the_core_touches_nothing() -> None:
     core = [module for module in MODULES if f"{module.name}.".startswith(PURE)]
     assert len(core) >= len(PURE)
     assert violations(architecture.impurities, core) == []
+
+
+def test_every_registered_adapter_is_protected_by_the_import_contract() -> None:
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").partition("protected_modules =")[2]
+    protected = set(contract.partition("allowed_importers")[0].split())
+    assert protected == {module for adapters in registry.BUILTIN.values() for module in adapters.values()}
 
 
 @pytest.mark.parametrize(
