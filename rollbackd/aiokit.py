@@ -143,6 +143,17 @@ class Tasks:
         """Start work that is started again whenever it crashes."""
         return self._start(name, self._restarted(name, work, longest_wait))
 
+    def once(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start work that ends by itself; a crash is logged and counted, and that is all."""
+        return self._start(name, self._once(name, work))
+
+    async def _once(self, name: str, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except Exception as caught:
+            log.exception("task_died", task=name)
+            self._on_crash(name, caught)
+
     def _start(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)

@@ -7,7 +7,7 @@ replay leaves alone. All state is plain data, so a snapshot is a serialisation a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -28,6 +28,7 @@ from rollbackd.model import (
     Evidence,
     GuardAnswer,
     Outcome,
+    Standing,
     Verdict,
     WatchChange,
     WatchState,
@@ -193,7 +194,9 @@ class Engine:
 
     @staticmethod
     def _standing(watch: Watch, scene: Scene, policy: Policy) -> Verdict:
-        return watch.standing(scene, max(watch.deployed_at, scene.now - policy.verify_for))
+        """How things stood lately; a release that was just put in place is not judged while it warms up."""
+        since = max(scene.warm_at, scene.now - policy.verify_for)
+        return watch.standing(scene, since) if scene.now > since else "insufficient"
 
     def _convict(
         self, state: ServiceState, watch: Watch, guilty: Rule, scene: Scene, policy: Policy
@@ -351,6 +354,25 @@ class Engine:
             return (state.recovery[1] if known and state.recovery is not None else "insufficient"), ()
         scene = self._scene(service, state, watch)
         return self._standing(watch, scene, self._policy_for(service)), watch.evidence(scene)
+
+    @property
+    def open_watches(self) -> int:
+        """How many deployments are being watched."""
+        return sum(state.watch is not None for state in self._state.services.values())
+
+    def remember(
+        self, service: str, releases: Iterable[tuple[str, Standing, float, float]], current: str | None
+    ) -> None:
+        """Take over what else is known of a service's releases: (version, standing, first seen, changed at) each.
+
+        For a start without a snapshot: open watches are lost then, but not which release is good.
+        """
+        state = self._state.services.setdefault(service, ServiceState())
+        for version, standing, first_seen, changed_at in sorted(releases, key=lambda one: one[2]):
+            record = state.releases.sight(version, first_seen, standing)
+            record.standing, record.changed_at = standing, changed_at
+            record.good_at = changed_at if standing == "good" else None
+        state.releases.current = current
 
     def snapshot(self) -> bytes:
         """The whole state, for `restore`."""

@@ -70,6 +70,10 @@ class ErrorRatio(Rule, tag="error_ratio"):
         row = scene.history.counts[event.version or ""].rows[-1]
         seconds = min(row[1] - row[0], 3 * scene.history.counts[event.version or ""].interval)
         severe = event.total >= SEVERE_SAMPLE and wilson(event.errors, event.total)[0] > null + SEVERE
+        if event.errors > null * event.total:
+            self.onset = row[0] if self.onset is None else self.onset
+        elif self.strength <= 0:
+            self.onset = None
         if event.t <= scene.warm_at and not severe:
             return
         self.seen = (self.seen[0] + event.errors, self.seen[1] + event.total)
@@ -85,10 +89,6 @@ class ErrorRatio(Rule, tag="error_ratio"):
             discount=self.dispersion,
             most=self.limit * LN10 * seconds / patience,
         )
-        if self.strength <= 0:
-            self.onset = None
-        elif self.onset is None:
-            self.onset = row[0]
 
     @property
     def strength(self) -> float:

@@ -97,6 +97,10 @@ class LatencyRule(Rule, tag="latency"):
         interval: float,
         scene: Scene,
     ) -> None:
+        if slow > null * total:
+            test.onset = start if test.onset is None else test.onset
+        elif test.test.strength <= 0:
+            test.onset = None
         if start + seconds <= scene.warm_at or total <= 0:
             return
         if slow > null * total and scene.neighbours("latency", "") is not None:
@@ -110,10 +114,6 @@ class LatencyRule(Rule, tag="latency"):
             discount=test.dispersion,
             most=self.limit * LN10 * seconds / scene.patience(interval, severe),
         )
-        if test.test.strength <= 0:
-            test.onset = None
-        elif test.onset is None:
-            test.onset = start
 
     def _worst(self) -> Exceedance | None:
         return max(self.tests, key=lambda test: test.test.strength, default=None)

@@ -1,0 +1,301 @@
+"""The one place that knows everybody: builds the parts in a straight line, tears them down last-in-first-out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from rollbackd import __version__
+from rollbackd.aiokit import Clock, Tasks
+from rollbackd.config.blocks import Catalog
+from rollbackd.config.loading import Loaded
+from rollbackd.config.schema import Config
+from rollbackd.config.watching import Reloader
+from rollbackd.engine import Engine
+from rollbackd.errors import Permanent, Temporary
+from rollbackd.intake.base import Intake, IntakeContext
+from rollbackd.ledger.base import ConfigStamp, Ledger, LedgerContext, StoredDecision
+from rollbackd.live.backend import LiveBackend
+from rollbackd.live.fleet import Fleet
+from rollbackd.live.pipeline import Pipeline
+from rollbackd.live.rollbacks import EngineVerifier, Rollbacks
+from rollbackd.live.told import Teller
+from rollbackd.model import WatchChange
+from rollbackd.notify.base import Notifier, NotifierContext
+from rollbackd.notify.outbox import Outbox
+from rollbackd.recording import Recorder
+from rollbackd.rollback.executor import Executor, Limits
+from rollbackd.sdnotify import SystemdNotifier
+from rollbackd.telemetry import Metrics
+from rollbackd.web.app import build_app
+from rollbackd.web.auth import Authenticator, Token
+from rollbackd.web.server import WebServer
+
+HOUR = 3600.0
+DRAIN_S = 5.0
+"""How long events that were taken in may take to reach the engine when the daemon stops."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.daemon")
+
+
+class Daemon:
+    """The daemon for one configuration file. `run` returns when it was asked to stop."""
+
+    def __init__(
+        self, path: Path, loaded: Loaded, catalog: Catalog, clock: Clock, systemd: SystemdNotifier | None = None
+    ) -> None:
+        self._path, self._loaded, self._catalog, self._clock = path, loaded, catalog, clock
+        self._systemd = systemd or SystemdNotifier()
+        self._stop = asyncio.Event()
+        self._registry = CollectorRegistry()
+        self._metrics = Metrics(self._registry)
+        self._notifiers: dict[str, Notifier] = {}
+
+    @property
+    def _config(self) -> Config:
+        return self._loaded.config
+
+    def stop(self) -> None:
+        """Ask it to stop, as SIGTERM does."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Start everything, serve until asked to stop, take everything down.
+
+        Raises Permanent or Temporary where it cannot start, and what an essential part died of.
+        """
+        async with AsyncExitStack() as stack:
+            tasks = await self._start(stack)
+            self._systemd.send(f"READY=1\nSTATUS=watching {len(self._config.services)} services")
+            log.info("ready", version=__version__, services=list(self._config.services), url=self._server.url)
+            tasks.failed.add_done_callback(lambda _failed: self.stop())
+            await self._stop.wait()
+            self._systemd.send("STOPPING=1")
+            log.info("stopping")
+            if tasks.failed.done():
+                raise tasks.failed.result()
+
+    async def _start(self, stack: AsyncExitStack) -> Tasks:
+        clock, config = self._clock, self._config
+        _make_dir(config.data_dir)
+        ledger = self._build_ledger(config)
+        await ledger.open()
+        stack.push_async_callback(ledger.close)
+
+        engine = Engine(lambda name: self._config.policy_for(name), config.fleet)
+        recorder = Recorder(config.record) if config.record is not None else None
+        if recorder is not None:
+            stack.callback(recorder.close)
+        tasks = Tasks(clock, lambda name, _error: self._metrics.task_crashes.labels(name.split(":")[0]).inc())
+        stack.push_async_callback(tasks.close)
+
+        self._notifiers = self._build_notifiers(config)
+        stack.push_async_callback(self._close_notifiers)
+        teller = Teller(lambda: tuple(self._notifiers), clock)
+        self._outbox = Outbox(ledger, self._notifiers, clock)
+        executor = Executor(ledger, clock, Limits(), teller.rollback, lambda _rollback: self._outbox.nudge())
+
+        pipeline = Pipeline(
+            engine,
+            ledger,
+            clock,
+            tasks,
+            self._metrics,
+            recorder=recorder,
+            stamp=self._stamp,
+            mode_for=lambda name: self._config.mode_for(name),
+            told=teller.outcomes,
+            act=self._act,
+        )
+        waiting = await pipeline.restore()
+        self._fleet = Fleet(self._catalog, engine, pipeline, clock, tasks, self._metrics, config.data_dir / "targets")
+        self._rollbacks = Rollbacks(
+            ledger,
+            executor,
+            EngineVerifier(engine, pipeline, clock),
+            clock,
+            tasks,
+            self._metrics,
+            lambda name: self._config.policy_for(name),
+            self._fleet.place,
+        )
+        self._engine, self._pipeline, self._ledger, self._teller = engine, pipeline, ledger, teller
+        self._metrics.watches.set(engine.open_watches)
+
+        stack.push_async_callback(self._save)
+        self._fleet.set_pauses({one.service: one for one in await ledger.pauses()})
+        stack.push_async_callback(self._fleet.stop)
+        await self._fleet.apply(config)
+        for item in waiting:
+            pipeline.submit_accepted(item)
+        await self._rollbacks.resume()
+
+        reloader = Reloader(self._path, self._catalog, self._loaded, self._apply, clock, refused=self._refused)
+        self._reloader = reloader
+        backend = LiveBackend(
+            engine,
+            ledger,
+            pipeline,
+            self._fleet,
+            self._rollbacks,
+            clock,
+            stamp=self._stamp,
+            mode_for=lambda name: self._config.mode_for(name),
+            config_problem=lambda: reloader.problem,
+            more_problems=lambda: executor.problems,
+        )
+        self._auth = Authenticator(_tokens(config), config.auth.anonymous)
+        app = build_app(
+            backend,
+            self._build_intakes(config),
+            self._auth,
+            self._registry,
+            clock=clock,
+            allowed_hosts=lambda: self._config.auth.allowed_hosts,
+        )
+        self._server = WebServer(app, config.listen.host, config.listen.port)
+        stack.push_async_callback(self._server.stop)
+        await self._server.start()
+
+        self._listen_to_signals(stack)
+        tasks.essential("outbox", self._outbox.run())
+        tasks.essential("snapshots", pipeline.snapshots())
+        tasks.restarted("reload", reloader.run)
+        tasks.restarted("housekeeping", self._keep_house)
+        if self._systemd.watchdog_s is not None:
+            tasks.essential("watchdog", self._watchdog(self._systemd.watchdog_s))
+        return tasks
+
+    # -- parts made of the configuration
+
+    def _build_ledger(self, config: Config) -> Ledger:
+        adapter = self._catalog.load("ledger", config.ledger.name)
+        ledger: Ledger = adapter.build(config.ledger.settings, LedgerContext(data_dir=str(config.data_dir)))
+        return ledger
+
+    def _build_notifiers(self, config: Config) -> dict[str, Notifier]:
+        return {
+            block.label: self._catalog.load("notifier", block.name).build(
+                block.settings, NotifierContext(name=block.label, clock=self._clock)
+            )
+            for block in config.notify
+        }
+
+    def _build_intakes(self, config: Config) -> Mapping[str, Intake]:
+        context = IntakeContext(services=self._fleet)
+        return {
+            block.name: self._catalog.load("intake", block.name).build(block.settings, context)
+            for block in config.intake
+        }
+
+    async def _close_notifiers(self) -> None:
+        for notifier in self._notifiers.values():
+            await notifier.close()
+
+    def _stamp(self) -> ConfigStamp:
+        return self._loaded.stamp
+
+    # -- reload
+
+    async def _apply(self, loaded: Loaded) -> None:
+        """Put a new configuration in force; what can fail is done before anything is changed."""
+        old, new = self._config, loaded.config
+        fixed = ("listen", "data_dir", "ledger", "record", "log", "intake")
+        changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+        if changed:
+            raise Permanent(f"{', '.join(changed)} changed, which takes effect at a restart only: restart the daemon")
+        notifiers = self._build_notifiers(new) if new.notify != old.notify else self._notifiers
+        await self._fleet.apply(new)
+        self._loaded = loaded
+        self._engine.use(lambda name: self._config.policy_for(name), new.fleet)
+        self._auth.replace(_tokens(new), new.auth.anonymous)
+        if notifiers is not self._notifiers:
+            former, self._notifiers = self._notifiers, notifiers
+            self._outbox.use(notifiers)
+            for notifier in former.values():
+                await notifier.close()
+        self._metrics.config_ok.set(1)
+        self._systemd.send(f"STATUS=watching {len(new.services)} services")
+
+    async def _refused(self, problem: str) -> None:
+        self._metrics.config_ok.set(0)
+        await self._ledger.enqueue(self._teller.config_refused(str(self._path), problem))
+        self._outbox.nudge()
+
+    # -- what runs on the side
+
+    async def _act(self, decisions: Sequence[StoredDecision], changes: Sequence[WatchChange]) -> None:
+        for change in changes:
+            log.info(
+                "watch_changed",
+                service=change.service,
+                version=change.version,
+                state=change.state,
+                reason=change.reason,
+            )
+            place = self._fleet.place(change.service)
+            if place is not None and change.state == "opened":
+                place.deployment_seen()
+        self._metrics.watches.set(self._engine.open_watches)
+        self._outbox.nudge()
+        await self._rollbacks.decided(decisions)
+
+    async def _keep_house(self) -> None:
+        """Forget what is too old, and tell of sources that stay down; never ends."""
+        pruned_at = self._clock.now()
+        while True:
+            await self._clock.sleep(10.0)
+            try:
+                messages = self._teller.sources(self._fleet)
+                if messages:
+                    await self._ledger.enqueue(messages)
+                    self._outbox.nudge()
+                if self._clock.now() - pruned_at > HOUR:
+                    pruned_at = self._clock.now()
+                    await self._ledger.prune(pruned_at - self._config.limits.keep)
+            except Temporary as error:
+                log.warning("housekeeping_postponed", error=str(error))
+
+    async def _watchdog(self, every: float) -> None:
+        while True:
+            self._systemd.send("WATCHDOG=1")
+            await self._clock.sleep(every / 2)
+
+    async def _save(self) -> None:
+        """Feed what was taken in, and keep the engine's state."""
+        await self._pipeline.drain(DRAIN_S)
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._pipeline.commit()
+        except TimeoutError:
+            log.error("state_not_saved", problem=self._pipeline.problem)
+
+    def _listen_to_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        handlers = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self._reloader.request,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+            stack.callback(loop.remove_signal_handler, number)
+
+
+def _tokens(config: Config) -> list[Token]:
+    return [Token(one.name, one.token.reveal, frozenset(one.scopes)) for one in config.auth.tokens]
+
+
+def _make_dir(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Permanent(
+            f"data_dir {path} cannot be made: {error.strerror}; choose another one, or its owner"
+        ) from error

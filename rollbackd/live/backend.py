@@ -1,0 +1,298 @@
+"""The daemon as the web application sees it: questions about how things stand, and operators' wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from rollbackd import __version__
+from rollbackd.aiokit import Clock
+from rollbackd.engine import Engine
+from rollbackd.errors import RollbackdError
+from rollbackd.intake.base import Reading
+from rollbackd.ledger.base import AuditEntry, ConfigStamp, Ledger, Mode, Pause, Rollback, RollbackPlan, StoredDeployment
+from rollbackd.live.fleet import Fleet
+from rollbackd.live.pipeline import Pipeline
+from rollbackd.live.place import Place
+from rollbackd.live.rollbacks import Rollbacks
+from rollbackd.model import DeploymentEvent, Standing, deployment_id, rollback_key
+from rollbackd.web.backend import Refused, Unknown
+from rollbackd.web.views import (
+    DecisionView,
+    DeploymentView,
+    IntakeView,
+    RollbackView,
+    ServiceView,
+    StatusView,
+    WatchView,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.backend")
+
+ALL = 1000
+"""Rows looked at to join deployments with their decisions and rollbacks."""
+
+
+class LiveBackend:
+    """Answers from the engine, the ledger and the running services."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        pipeline: Pipeline,
+        fleet: Fleet,
+        rollbacks: Rollbacks,
+        clock: Clock,
+        *,
+        stamp: Callable[[], ConfigStamp],
+        mode_for: Callable[[str], Mode],
+        config_problem: Callable[[], str | None],
+        more_problems: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._engine, self._ledger, self._pipeline, self._fleet = engine, ledger, pipeline, fleet
+        self._rollbacks, self._clock = rollbacks, clock
+        self._stamp, self._mode_for = stamp, mode_for
+        self._config_problem, self._more_problems = config_problem, more_problems
+        self._started_at = clock.now()
+
+    # -- how things stand
+
+    def problems(self) -> tuple[str, ...]:
+        own = (self._pipeline.problem,) if self._pipeline.problem is not None else ()
+        return (*own, *self._more_problems())
+
+    def status(self) -> StatusView:
+        return StatusView(
+            version=__version__,
+            started_at=self._started_at,
+            now=self._clock.now(),
+            config=self._stamp(),
+            config_problem=self._config_problem(),
+            paused=self._fleet.pauses.get(None),
+            problems=self.problems(),
+            services=tuple(self.service(name) for name in self._fleet.names),
+        )
+
+    def service(self, name: str) -> ServiceView:
+        place = self._place(name)
+        peek = self._engine.peek(name)
+        watch = None
+        if peek.watch is not None:
+            watch = WatchView(
+                deployment_id=deployment_id(name, peek.watch.version, peek.watch.deployed_at),
+                version=peek.watch.version,
+                previous=peek.watch.previous,
+                deployed_at=peek.watch.deployed_at,
+                ends_at=peek.ends_at or peek.watch.deployed_at,
+                is_rollback=peek.watch.is_rollback,
+                verdict=peek.verdict,
+                evidence=peek.evidence,
+            )
+        return ServiceView(
+            name=name,
+            mode=self._mode_for(name),
+            target=place.kind,
+            current=place.in_place or peek.current,
+            last_known_good=peek.last_known_good,
+            verdict=peek.verdict,
+            watch=watch,
+            sources=tuple(stream.view() for stream in self._fleet.streams(name)),
+            problems=place.problems,
+            paused=place.paused,
+            rollback_id=place.rollback_id,
+        )
+
+    def _place(self, name: str) -> Place:
+        place = self._fleet.place(name)
+        if place is None:
+            known = ", ".join(self._fleet.names) or "none"
+            raise Unknown(f"there is no service `{name}`; configured: {known}")
+        return place
+
+    # -- what was pushed
+
+    async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
+        items = await self._ledger.accept(reading.accepted, received_at) if reading.accepted else []
+        for item in items:
+            self._pipeline.submit_accepted(item)
+            place = self._fleet.place(item.event.service)
+            if isinstance(item.event, DeploymentEvent) and place is not None:
+                place.deployment_seen()
+        log.info("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))
+        return IntakeView(
+            accepted=len(items), duplicates=len(reading.accepted) - len(items), dropped=dict(reading.dropped)
+        )
+
+    # -- what was
+
+    async def deployments(self, service: str | None, limit: int) -> list[DeploymentView]:
+        stored = await self._ledger.deployments(service, limit)
+        decisions = await self._ledger.decisions(service, ALL)
+        rollbacks = {one.plan.key: one.id for one in await self._ledger.rollbacks(service, ALL)}
+        standings: dict[str, dict[str, Standing]] = {}
+        for name in {one.service for one in stored}:
+            standings[name] = {one.version: one.standing for one in await self._ledger.releases(name)}
+        by_deployment: dict[str, list[str]] = {}
+        for decision in decisions:
+            about = decision.decision
+            key = deployment_id(about.service, about.version, about.deployed_at)
+            by_deployment.setdefault(key, []).append(decision.id)
+        return [_deployment(one, standings[one.service], by_deployment, rollbacks) for one in stored]
+
+    async def decisions(self, service: str | None, limit: int) -> list[DecisionView]:
+        return [
+            DecisionView(id=one.id, decision=one.decision, config=one.config, mode=one.mode)
+            for one in await self._ledger.decisions(service, limit)
+        ]
+
+    async def decision(self, decision_id: str) -> DecisionView:
+        one = await self._ledger.decision(decision_id)
+        if one is None:
+            raise Unknown(f"there is no decision `{decision_id}`")
+        return DecisionView(id=one.id, decision=one.decision, config=one.config, mode=one.mode)
+
+    async def rollbacks(self, service: str | None, limit: int) -> list[RollbackView]:
+        return [_rollback(one) for one in await self._ledger.rollbacks(service, limit)]
+
+    async def rollback(self, rollback_id: str) -> RollbackView:
+        one = await self._ledger.rollback(rollback_id)
+        if one is None:
+            raise Unknown(f"there is no rollback `{rollback_id}`")
+        return _rollback(one)
+
+    async def audit_trail(self, limit: int) -> list[AuditEntry]:
+        return await self._ledger.audit_trail(limit)
+
+    # -- operators' wishes
+
+    async def request_rollback(self, service: str, to: str | None, reason: str, actor: str) -> RollbackView:
+        place = self._place(service)
+        version, goal = await self._checked(place, to)
+        plan = RollbackPlan(
+            key="",
+            service=service,
+            version=version,
+            to=goal,
+            deployed_at=await self._deployed_at(service, version),
+            reason=reason or "asked for by an operator",
+            requested_by=f"operator:{actor}",
+            decision_id=None,
+            created_at=self._clock.now(),
+        )
+        rollback, new = await self._rollbacks.open(_keyed(plan, plan.deployed_at))
+        if not new and not self._rollbacks.ended(rollback):
+            raise Refused(f"rollback {rollback.id} of {version} is running already")
+        if not new:  # an earlier attempt came to its end, yet the release is in place: a human's word counts anew
+            rollback, _ = await self._rollbacks.open(_keyed(plan, self._clock.now()))
+        await self._audit(actor, "rollback", service, f"{version} to {goal}: {plan.reason}")
+        return _rollback(rollback)
+
+    async def _checked(self, place: Place, to: str | None) -> tuple[str, str]:
+        """(the release in place, the release to put there). Raises Refused with the reason."""
+        service = place.service
+        if place.target is None:
+            raise Refused(f"{service} has no target: configure one, or roll back by hand")
+        if self._mode_for(service) == "shadow":
+            raise Refused(f"{service} is in shadow mode, in which no target is touched: set `mode: act` first")
+        if place.rollback_id is not None:
+            raise Refused(f"rollback {place.rollback_id} of {service} is running already")
+        try:
+            current = await place.target.current()
+            version = current.version if current is not None else None
+            goal = to or self._engine.rollback_target(service)
+            if version is None or goal is None:
+                missing = "nothing is in place" if version is None else "no release is known to be good: name one"
+                raise Refused(f"{service}: {missing}")
+            if version == goal:
+                raise Refused(f"{service} runs {goal} already")
+            problems = (await place.target.readiness(goal)).problems
+        except Refused:
+            raise
+        except RollbackdError as error:
+            raise Refused(f"{service}: the target cannot be asked: {error}") from error
+        if problems:
+            raise Refused(f"{service} cannot go back to {goal} now: {'; '.join(problems)}")
+        return version, goal
+
+    async def _deployed_at(self, service: str, version: str) -> float:
+        for one in await self._ledger.deployments(service, ALL):
+            if one.version == version:
+                return one.deployed_at
+        return self._clock.now()
+
+    async def pause(self, service: str | None, reason: str, actor: str) -> None:
+        if service is not None:
+            self._place(service)
+        await self._ledger.set_pause(Pause(service=service, actor=actor, reason=reason, at=self._clock.now()))
+        await self._audit(actor, "pause", service or "*", reason)
+        await self._reload_pauses()
+
+    async def resume(self, service: str | None, actor: str) -> None:
+        if service is not None:
+            self._place(service)
+        await self._ledger.clear_pause(service)
+        await self._audit(actor, "resume", service or "*", "")
+        await self._reload_pauses()
+
+    async def _reload_pauses(self) -> None:
+        self._fleet.set_pauses({one.service: one for one in await self._ledger.pauses()})
+
+    async def _audit(self, actor: str, action: str, subject: str, detail: str) -> None:
+        await self._ledger.audit(
+            AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=subject, detail=detail)
+        )
+
+
+def _keyed(plan: RollbackPlan, deployed_at: float) -> RollbackPlan:
+    return RollbackPlan(
+        key=rollback_key(plan.service, plan.version, deployed_at),
+        service=plan.service,
+        version=plan.version,
+        to=plan.to,
+        deployed_at=deployed_at,
+        reason=plan.reason,
+        requested_by=plan.requested_by,
+        decision_id=plan.decision_id,
+        created_at=plan.created_at,
+    )
+
+
+def _deployment(
+    one: StoredDeployment,
+    standings: dict[str, Standing],
+    decisions: dict[str, list[str]],
+    rollbacks: dict[str, str],
+) -> DeploymentView:
+    return DeploymentView(
+        id=one.id,
+        service=one.service,
+        version=one.version,
+        previous=one.previous,
+        deployed_at=one.deployed_at,
+        state=one.state,
+        standing=standings.get(one.version, "unknown"),
+        reason=one.reason,
+        changed_at=one.changed_at,
+        is_rollback=one.is_rollback,
+        decision_ids=tuple(decisions.get(one.id, ())),
+        rollback_id=rollbacks.get(rollback_key(one.service, one.version, one.deployed_at)),
+    )
+
+
+def _rollback(one: Rollback) -> RollbackView:
+    return RollbackView(
+        id=one.id,
+        service=one.plan.service,
+        version=one.plan.version,
+        to=one.plan.to,
+        deployed_at=one.plan.deployed_at,
+        state=one.state,
+        reason=one.plan.reason,
+        requested_by=one.plan.requested_by,
+        decision_id=one.plan.decision_id,
+        created_at=one.plan.created_at,
+        updated_at=one.updated_at,
+        steps=one.steps,
+    )

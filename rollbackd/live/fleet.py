@@ -1,0 +1,171 @@
+"""The configured services while they run: built from the configuration, started, exchanged at a reload, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from rollbackd.aiokit import Clock, Tasks
+from rollbackd.config.blocks import Catalog
+from rollbackd.config.schema import Config, Service
+from rollbackd.engine import Engine
+from rollbackd.errors import Temporary
+from rollbackd.ledger.base import Pause
+from rollbackd.live.pipeline import Pipeline
+from rollbackd.live.place import Place
+from rollbackd.live.streams import Stream
+from rollbackd.sources.base import SourceContext
+from rollbackd.targets.base import Target, TargetContext
+from rollbackd.telemetry import Metrics
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.fleet")
+
+
+@dataclass
+class Running:
+    """One service's parts and their tasks."""
+
+    settings: Service
+    place: Place
+    streams: tuple[Stream, ...]
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Fleet:
+    """All configured services."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        engine: Engine,
+        pipeline: Pipeline,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        targets_dir: Path,
+    ) -> None:
+        self._catalog, self._engine, self._pipeline = catalog, engine, pipeline
+        self._clock, self._tasks, self._metrics = clock, tasks, metrics
+        self._targets_dir = targets_dir
+        self._running: dict[str, Running] = {}
+        self._pauses: dict[str | None, Pause] = {}
+
+    # -- who is there
+
+    def known(self) -> frozenset[str]:
+        """The names of all configured services, as intakes want to know them."""
+        return frozenset(self._running)
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the order of the configuration."""
+        return list(self._running)
+
+    def place(self, service: str) -> Place | None:
+        """Where the service runs."""
+        running = self._running.get(service)
+        return running.place if running is not None else None
+
+    def streams(self, service: str) -> tuple[Stream, ...]:
+        """The service's sources."""
+        running = self._running.get(service)
+        return running.streams if running is not None else ()
+
+    # -- start, exchange, stop
+
+    async def apply(self, config: Config) -> None:
+        """Make the configuration's services the running ones; what did not change goes on undisturbed.
+
+        Everything that can fail is done first: where it raises, nothing was changed.
+        """
+        changed = {
+            name: settings
+            for name, settings in config.services.items()
+            if name not in self._running or _wiring(self._running[name].settings) != _wiring(settings)
+        }
+        gone = [name for name in self._running if name not in config.services]
+        for name in (*changed, *gone):
+            if name in self._running and self._running[name].place.rollback_id is not None:
+                raise Temporary(f"a rollback of {name} is running: its settings cannot change until it ends")
+        built = {name: self._build(name, settings) for name, settings in changed.items()}
+        for name in (*gone, *(name for name in changed if name in self._running)):
+            await self._stop(self._running.pop(name))
+        for name, running in built.items():
+            self._start(name, running)
+        for name, settings in config.services.items():
+            self._running[name].settings = settings
+        self._running = {name: self._running[name] for name in config.services}
+
+    def _build(self, name: str, settings: Service) -> Running:
+        target: Target | None = None
+        if settings.target is not None:
+            state_dir = self._targets_dir / name
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            context = TargetContext(service=name, clock=self._clock, state_dir=state_dir)
+            target = self._catalog.load("target", settings.target.name).build(settings.target.settings, context)
+        kind = settings.target.name if settings.target is not None else None
+        place = Place(name, kind, target, self._engine, self._pipeline, self._clock, self._metrics)
+        streams = tuple(
+            Stream(
+                service=name,
+                label=block.label,
+                kind=block.name,
+                source=self._catalog.load("source", block.name).build(
+                    block.settings, SourceContext(service=name, clock=self._clock)
+                ),
+                pipeline=self._pipeline,
+                clock=self._clock,
+                metrics=self._metrics,
+            )
+            for block in settings.streams
+        )
+        return Running(settings, place, streams)
+
+    def _start(self, name: str, running: Running) -> None:
+        running.place.paused = self._pauses.get(name, self._pauses.get(None))
+        running.place.tell()
+        for stream in running.streams:
+            running.tasks.append(self._tasks.restarted(f"source:{name}:{stream.label}", stream.run))
+        if running.place.target is not None:
+            running.tasks.append(self._tasks.restarted(f"changes:{name}", running.place.follow))
+            running.tasks.append(self._tasks.restarted(f"target:{name}", running.place.look))
+        self._running[name] = running
+        log.info("service_watched", service=name, target=running.place.kind, sources=[s.label for s in running.streams])
+
+    async def _stop(self, running: Running) -> None:
+        for task in running.tasks:
+            task.cancel()
+        if running.tasks:
+            await asyncio.wait(running.tasks, timeout=10.0)
+        for stream in running.streams:
+            stream.forget()
+        if running.place.target is not None:
+            await running.place.target.close()
+
+    async def stop(self) -> None:
+        """Stop all services."""
+        for running in reversed(self._running.values()):
+            await self._stop(running)
+
+    # -- pauses
+
+    def set_pauses(self, pauses: Mapping[str | None, Pause]) -> None:
+        """Which services are paused now; None stands for all."""
+        self._pauses = dict(pauses)
+        for name, running in self._running.items():
+            running.place.paused = self._pauses.get(name, self._pauses.get(None))
+            running.place.tell()
+
+    @property
+    def pauses(self) -> Mapping[str | None, Pause]:
+        """The pauses in force."""
+        return self._pauses
+
+
+def _wiring(settings: Service) -> tuple[object, ...]:
+    """What decides whether a service's parts must be built anew; the policy is none of it."""
+    return settings.target, settings.streams

@@ -1,0 +1,224 @@
+"""Events to the engine and outcomes to the ledger: one ordered worker a service, bounded queues before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import structlog
+
+from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
+from rollbackd.engine import SNAPSHOT_FORMAT, Engine
+from rollbackd.errors import Permanent, Temporary
+from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
+from rollbackd.model import AnyEvent, Decision, Outcome, WatchChange, decision_id
+from rollbackd.notify.base import Message
+from rollbackd.recording import Recorder
+from rollbackd.telemetry import Metrics
+
+QUEUE_EVENTS = 1000
+"""Pulled events of one service that may wait for the engine; further ones make their source wait."""
+SNAPSHOT_EVERY_S = 15.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.pipeline")
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What a snapshot holds: the engine's state and, by service, the newest pushed event it has seen."""
+
+    engine: bytes
+    fed: dict[str, int]
+
+
+class _Lane:
+    """One service's queue. Pushed events, which are durable already, never wait for room."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[AnyEvent, int | None]] = asyncio.Queue()
+        self.room = asyncio.Semaphore(QUEUE_EVENTS)
+
+
+class Pipeline:
+    """The one road from events to what follows from them.
+
+    `told` makes the messages that outcomes cause; `act` is called with the decisions once they are on disk.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        *,
+        recorder: Recorder | None,
+        stamp: Callable[[], ConfigStamp],
+        mode_for: Callable[[str], Mode],
+        told: Callable[[Sequence[StoredDecision], Sequence[WatchChange]], Sequence[tuple[str, Message]]],
+        act: Callable[[Sequence[StoredDecision], Sequence[WatchChange]], Awaitable[None]],
+    ) -> None:
+        self._engine, self._ledger, self._clock, self._tasks, self._metrics = engine, ledger, clock, tasks, metrics
+        self._recorder = recorder
+        self._stamp, self._mode_for, self._told, self._act = stamp, mode_for, told, act
+        self._lanes: dict[str, _Lane] = {}
+        self._waiting: set[int] = set()
+        self._newest_seq = 0
+        self._fed: dict[str, int] = {}
+        self._unrecorded: list[Outcome] = []
+        self._commit_lock = asyncio.Lock()
+        self._changed = False
+        self.problem: str | None = None
+
+    # -- start
+
+    async def restore(self) -> list[InboxItem]:
+        """Take the engine to where it was; returns the pushed events that it has not seen yet."""
+        snapshot = await self._ledger.load_snapshot()
+        if snapshot is None:
+            return await self._ledger.inbox_after(0)
+        try:
+            saved = msgspec.msgpack.decode(snapshot.state, type=Saved)
+            self._engine.restore(saved.engine, snapshot.format)
+        except (msgspec.DecodeError, Permanent) as error:
+            log.error("snapshot_unusable", error=str(error))
+            await self._remember()
+            self._newest_seq = snapshot.inbox_seq
+            return await self._ledger.inbox_after(snapshot.inbox_seq)
+        self._fed, self._newest_seq = dict(saved.fed), snapshot.inbox_seq
+        items = await self._ledger.inbox_after(snapshot.inbox_seq)
+        return [item for item in items if item.seq > self._fed.get(item.event.service, 0)]
+
+    async def _remember(self) -> None:
+        """Without a snapshot, what the ledger knows of releases still tells which one is good."""
+        deployments = await self._ledger.deployments(limit=1000)
+        for service in {one.service for one in deployments}:
+            newest = next(one for one in deployments if one.service == service)
+            releases = await self._ledger.releases(service)
+            known = [(r.version, r.standing, r.first_seen, r.changed_at) for r in releases]
+            self._engine.remember(service, known, newest.version)
+
+    # -- the road
+
+    async def submit(self, event: AnyEvent) -> None:
+        """Take a pulled event; waits while the service's queue is full."""
+        lane = self._lane(event.service)
+        await lane.room.acquire()
+        lane.queue.put_nowait((event, None))
+
+    def submit_accepted(self, item: InboxItem) -> None:
+        """Take a pushed event that is in the ledger already."""
+        self._newest_seq = max(self._newest_seq, item.seq)
+        self._waiting.add(item.seq)
+        self._lane(item.event.service).queue.put_nowait((item.event, item.seq))
+
+    def submit_now(self, event: AnyEvent) -> None:
+        """Take an event of our own making, such as the deployment that our revert is."""
+        self._lane(event.service).queue.put_nowait((event, 0))
+
+    def _lane(self, service: str) -> _Lane:
+        lane = self._lanes.get(service)
+        if lane is None:
+            lane = self._lanes[service] = _Lane()
+            self._tasks.essential(f"engine:{service}", self._work(lane))
+        return lane
+
+    async def _work(self, lane: _Lane) -> None:
+        while True:
+            event, seq = await lane.queue.get()
+            if seq is None:
+                lane.room.release()
+            outcomes = self._feed(event, seq)
+            self._metrics.queued.set(sum(one.queue.qsize() for one in self._lanes.values()))
+            if outcomes:
+                await self.commit()
+            lane.queue.task_done()
+
+    def _feed(self, event: AnyEvent, seq: int | None) -> list[Outcome]:
+        """Everything that must be one step: recorded, fed, and its outcomes noted as not yet on disk."""
+        if self._recorder is not None:
+            try:
+                self._recorder.write(event)
+            except Temporary as error:
+                self._metrics.recorder_lost.inc()
+                log.warning("recording_failed", error=str(error))
+        outcomes = self._engine.feed(event)
+        if seq:
+            self._fed[event.service] = seq
+            self._waiting.discard(seq)
+        self._unrecorded.extend(outcomes)
+        self._changed = True
+        self._metrics.events.labels(type(event).__name__.removesuffix("Event").lower()).inc()
+        return outcomes
+
+    # -- to disk
+
+    async def commit(self) -> None:
+        """Put every outcome that is not on disk there, with the engine's state after it, then act upon it.
+
+        While the ledger cannot be written this waits, and says so: nothing is acted upon that is not on disk.
+        """
+        async with self._commit_lock:
+            outcomes = await retry(self._attempt, RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
+            self._healthy()
+            decisions = [one for one in outcomes if isinstance(one, StoredDecision)]
+            changes = [one for one in outcomes if isinstance(one, WatchChange)]
+            if outcomes:
+                await self._act(decisions, changes)
+
+    async def _attempt(self) -> list[StoredDecision | WatchChange]:
+        taken, self._unrecorded = self._unrecorded, []
+        try:
+            decisions = [self._stored(one) for one in taken if isinstance(one, Decision)]
+            changes = [one for one in taken if isinstance(one, WatchChange)]
+            messages = self._told(decisions, changes)
+            snapshot = self._snapshot()
+            if taken:
+                await self._ledger.record(decisions, changes, snapshot, messages)
+            else:
+                await self._ledger.save_snapshot(snapshot)
+        except BaseException:
+            self._unrecorded = taken + self._unrecorded
+            self._changed = True
+            raise
+        return [*decisions, *changes]
+
+    def _stored(self, decision: Decision) -> StoredDecision:
+        mode = self._mode_for(decision.service)
+        return StoredDecision(id=decision_id(decision), decision=decision, config=self._stamp(), mode=mode)
+
+    def _snapshot(self) -> Snapshot:
+        self._changed = False
+        saved = Saved(self._engine.snapshot(), dict(self._fed))
+        seen = min(self._waiting) - 1 if self._waiting else self._newest_seq
+        return Snapshot(
+            at=self._clock.now(), inbox_seq=seen, format=SNAPSHOT_FORMAT, state=msgspec.msgpack.encode(saved)
+        )
+
+    def _on_retry(self, error: Temporary, wait: float) -> None:
+        if self.problem is None:
+            log.error("ledger_paused", error=str(error), retry_in_s=round(wait, 1))
+        self.problem = str(error)
+        self._metrics.ledger_up.set(0)
+
+    def _healthy(self) -> None:
+        if self.problem is not None:
+            log.info("ledger_resumed")
+        self.problem = None
+        self._metrics.ledger_up.set(1)
+
+    async def snapshots(self) -> None:
+        """Save the engine's state every so often; never ends."""
+        while True:
+            await self._clock.sleep(SNAPSHOT_EVERY_S)
+            if self._changed:
+                await self.commit()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until what was submitted has been fed, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(lane.queue.join() for lane in self._lanes.values()))
+        except TimeoutError:
+            log.warning("events_left_behind", count=sum(lane.queue.qsize() for lane in self._lanes.values()))

@@ -1,0 +1,144 @@
+"""A service's target while the daemon runs: deployments it sees, and whether a revert would work right now."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from rollbackd.aiokit import Clock
+from rollbackd.decide.guards import Conditions
+from rollbackd.engine import Engine
+from rollbackd.errors import RollbackdError
+from rollbackd.ledger.base import Pause
+from rollbackd.live.pipeline import Pipeline
+from rollbackd.model import DeploymentEvent
+from rollbackd.targets.base import Target
+from rollbackd.telemetry import Metrics
+
+LOOK_EVERY_S = 15.0
+"""How often a target is asked what is in place and whether a revert would work."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets")
+
+
+class Place:
+    """Where one service runs. Tells the engine of deployments and of conditions that no event tells."""
+
+    def __init__(
+        self,
+        service: str,
+        kind: str | None,
+        target: Target | None,
+        engine: Engine,
+        pipeline: Pipeline,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.service, self.kind, self.target = service, kind, target
+        self._engine, self._pipeline, self._clock, self._metrics = engine, pipeline, clock, metrics
+        self._nudge = asyncio.Event()
+        self._stranger: str | None = None
+        self.in_place: str | None = None
+        self.problems: tuple[str, ...] = () if target is not None else ("no target is configured",)
+        self.paused: Pause | None = None
+        self.rollback_id: str | None = None
+        self.tell()
+
+    # -- what the engine's guards are told
+
+    def tell(self) -> None:
+        """Pass on how things stand."""
+        paused, running = None, None
+        if self.paused is not None:
+            paused = f"paused by {self.paused.actor}: {self.paused.reason or 'no reason given'}"
+        if self.rollback_id is not None:
+            running = f"rollback {self.rollback_id} is running"
+        self._engine.set_conditions(
+            self.service,
+            Conditions(paused=paused, running=running, in_place=self.in_place, problems=self.problems),
+        )
+        self._metrics.ready.labels(self.service).set(0 if self.problems else 1)
+
+    def deployment_seen(self) -> None:
+        """Something was deployed: what was known of the target is old news until it is asked again."""
+        self.in_place = None
+        self.tell()
+        self._nudge.set()
+
+    # -- tasks
+
+    async def follow(self) -> None:
+        """Pass on the deployments that the target sees; never ends."""
+        if self.target is None:
+            return
+        async for change in self.target.changes():
+            log.info("deployment_seen", service=self.service, version=change.version, phase=change.phase)
+            await self._pipeline.submit(
+                DeploymentEvent(
+                    t=max(change.t, self._clock.now()),
+                    service=self.service,
+                    version=change.version,
+                    previous=change.previous,
+                    phase=change.phase,
+                )
+            )
+
+    async def look(self) -> None:
+        """Ask the target again and again what is in place and whether a revert would work; never ends."""
+        if self.target is None:
+            return
+        while True:
+            self._nudge.clear()
+            await self._ask(self.target)
+            self.tell()
+            nudged = asyncio.create_task(self._nudge.wait())
+            slept = asyncio.create_task(self._sleep())
+            try:
+                await asyncio.wait({nudged, slept}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                nudged.cancel()
+                slept.cancel()
+
+    async def _sleep(self) -> None:
+        await self._clock.sleep(LOOK_EVERY_S)
+
+    async def _ask(self, target: Target) -> None:
+        try:
+            current = await target.current()
+            in_place = current.version if current is not None else None
+            to = self._engine.rollback_target(self.service)
+            problems = (await target.readiness(to)).problems if to is not None else ()
+        except RollbackdError as error:
+            self.problems = (str(error),)
+            log.warning("target_unreadable", service=self.service, error=str(error))
+            return
+        if not self._nudge.is_set():  # a deployment seen while asking makes the answer old
+            self.in_place = in_place
+        self.problems = problems
+        self._reconcile(in_place)
+
+    def _reconcile(self, in_place: str | None) -> None:
+        """Tell the engine of a release that is in place without any deployment having been seen.
+
+        At the first look it is what was there before us; later it needs a second look, since the target's own
+        word of the change may be on its way.
+        """
+        known = self._engine.peek(self.service).current
+        if in_place is None or in_place == known or self.rollback_id is not None:
+            self._stranger = None
+            return
+        if known is not None and self._stranger != in_place:
+            self._stranger = in_place
+            self._nudge_later()
+            return
+        self._stranger = None
+        log.info("release_found", service=self.service, version=in_place, known=known)
+        self._pipeline.submit_now(
+            DeploymentEvent(
+                t=self._clock.now(), service=self.service, version=in_place, previous=known, phase="finished"
+            )
+        )
+
+    def _nudge_later(self) -> None:
+        asyncio.get_running_loop().call_later(2.0, self._nudge.set)
