@@ -201,6 +201,15 @@ async def test_no_data_is_neither_proof_nor_failure(house: House) -> None:
     assert 100 <= rollback.steps[-1].at - rollback.steps[4].at <= 102
 
 
+async def test_what_happens_while_the_release_settles_is_judged_too(house: House) -> None:
+    house.target.is_settled = False
+    house.start(await house.planned())
+    await house.pass_time(5)
+    rollback = await house.ledger.rollback(plan().key)
+    assert rollback is not None
+    assert (rollback.state, house.verifier.begun_at) == ("reverted", [rollback.updated_at])
+
+
 async def test_data_that_comes_late_still_proves(house: House) -> None:
     house.verifier.say("insufficient")
     task = house.start(await house.planned())
