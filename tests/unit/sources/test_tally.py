@@ -162,6 +162,13 @@ def test_an_outage_of_hours_forgets_nothing() -> None:
     assert endpoint.counts(f"{OK} 160", f"{BAD} 12", after=7200.0) == [(None, 62.0, 2.0)]
 
 
+def test_only_successful_looks_count_as_absence() -> None:
+    endpoint = Endpoint()
+    endpoint.shows(f"{OK} 100", f"{BAD} 10")
+    endpoint.shows(f"{OK} 100", after=FORGET_AFTER_S + 1)
+    assert endpoint.counts(f"{OK} 100", f"{BAD} 12") == [(None, 2.0, 2.0)]
+
+
 def test_series_beyond_the_bound_are_counted_and_count_only_from_when_they_are_known() -> None:
     endpoint = Endpoint(max_series=2)
     paths = [f'http_requests_total{{code="200",path="/{i}"}}' for i in range(4)]
@@ -208,6 +215,25 @@ def test_a_histogram_with_one_bad_bucket_waits_until_it_is_whole() -> None:
     endpoint.shows(f"{OK} 0", *histogram(1, 1, 1))
     assert buckets(endpoint.shows(f"{OK} 0", *histogram(2, float("nan"), 3))) == []
     assert buckets(endpoint.shows(f"{OK} 0", *histogram(3, 4, 5))) == [(None, {"0.1": 2.0, "1": 3.0, "+Inf": 4.0})]
+
+
+def test_a_histogram_that_began_as_nonsense_is_not_thought_new() -> None:
+    endpoint = Endpoint()
+    endpoint.shows(f"{OK} 0", *histogram(900, float("nan"), 1000))
+    assert buckets(endpoint.shows(f"{OK} 0", *histogram(900, 950, 1000))) == []
+    assert buckets(endpoint.shows(f"{OK} 1", *histogram(900, 951, 1001))) == [
+        (None, {"0.1": 0.0, "1": 1.0, "+Inf": 1.0})
+    ]
+
+
+def test_a_bucket_that_a_histogram_did_not_have_before_counts_from_then_on() -> None:
+    endpoint = Endpoint()
+    first, middle, last = histogram(10, 11, 12)
+    endpoint.shows(f"{OK} 0", first, last)
+    assert buckets(endpoint.shows(f"{OK} 1", first, middle, last.replace("12", "13"))) == [
+        (None, {"0.1": 0.0, "+Inf": 1.0})
+    ]
+    assert buckets(endpoint.shows(f"{OK} 1", *histogram(10, 12, 14))) == [(None, {"0.1": 0.0, "1": 1.0, "+Inf": 1.0})]
 
 
 def test_histograms_of_one_version_are_added_up() -> None:
