@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +30,8 @@ def decode(line: bytes) -> AnyEvent:
     """The event of a line. Raises RecordingError that says what is wrong, but not where: the caller knows."""
     try:
         return _decoder.decode(line)
+    except RecursionError:
+        raise RecordingError("it is nested too deeply to be an event") from None
     except UnicodeDecodeError:
         raise RecordingError("it is not valid UTF-8") from None
     except msgspec.ValidationError as error:
@@ -50,9 +54,15 @@ def read(path: Path) -> Iterator[AnyEvent]:
     """The events of a recording. Raises RecordingError naming file, line and fault at the first bad line."""
     try:
         with path.open("rb") as handle:
-            yield from parse(handle, str(path))
+            yield from parse(_lines(handle), str(path))
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _lines(handle: BinaryIO) -> Iterator[bytes]:
+    """The file's lines, of each no more than what it takes to tell that it is too long."""
+    while line := handle.readline(MAX_LINE_BYTES + 1):
+        yield line
 
 
 def parse(lines: Iterable[bytes], name: str) -> Iterator[AnyEvent]:
@@ -77,30 +87,55 @@ def parse(lines: Iterable[bytes], name: str) -> Iterator[AnyEvent]:
 
 
 class Recorder:
-    """Appends events to a recording, whole lines only."""
+    """Appends events to a recording, whole lines only.
+
+    What a power cut or a full disk leaves of a line is taken away before the next one is written: it was never an
+    event, and a torn line in the middle would make everything after it unreadable.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
-        self._torn = False
 
     def write(self, event: AnyEvent) -> None:
-        """Append one event. Raises Temporary where the disk refuses; the next write then starts a new line."""
+        """Append one event. Raises Temporary where the disk refuses; that event is then not in the recording."""
         try:
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab", buffering=0)
-                self._torn = self._path.stat().st_size > 0 and not self._ends_whole()
-            line = (b"\n" if self._torn else b"") + encode(event) + b"\n"
-            self._torn = self._file.write(line) != len(line)
+                self._file = self._open()
+            line = encode(event) + b"\n"
+            written = self._file.write(line)
+            if written != len(line):
+                self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._torn = True
+            self.close()  # the next write opens the file anew and repairs its end
             raise Temporary(f"recording {self._path}: {error.strerror}") from error
 
-    def _ends_whole(self) -> bool:
-        with self._path.open("rb") as handle:
-            handle.seek(-1, os.SEEK_END)
-            return handle.read(1) == b"\n"
+    def _open(self) -> BinaryIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = self._path.open("ab", buffering=0)
+        try:
+            if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                self._repair(handle)
+        except OSError:
+            handle.close()
+            raise
+        return handle
+
+    def _repair(self, handle: BinaryIO) -> None:
+        with self._path.open("rb") as reader:
+            size = reader.seek(0, os.SEEK_END)
+            begin = max(0, size - MAX_LINE_BYTES)
+            reader.seek(begin)
+            torn = reader.read().rpartition(b"\n")[2]
+        if not torn:
+            return
+        try:
+            decode(torn)
+        except RecordingError:
+            handle.truncate(size - len(torn))
+        else:
+            handle.write(b"\n")
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
