@@ -1,0 +1,108 @@
+"""What pydantic cannot see because it lies between keys: contradictions, services that do not exist, open doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rollbackd.config.blocks import Catalog
+from rollbackd.config.faults import Findings, KeyPath
+from rollbackd.config.schema import Block, Config, Defaults
+from rollbackd.config.words import suggestion
+from rollbackd.decide.policy import Policy
+from rollbackd.fields import duration_text
+
+_RESERVED = frozenset({"anonymous", "daemon", "engine"})
+
+
+def check(config: Config, catalog: Catalog, findings: Findings) -> None:
+    """Add what contradicts itself. Nothing is said about values that are known to be wrong already."""
+    _times(Config.policy_for(config, ""), config.defaults, ("defaults",), findings)
+    _dependencies(config.defaults, ("defaults",), config, findings)
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name)
+        _times(config.policy_for(name), service, path, findings)
+        _dependencies(service, path, config, findings)
+        if name in service.depends_on:
+            findings.add((*path, "depends_on"), "a service cannot depend on itself: remove it from the list")
+    _targets(config, catalog, findings)
+    _tokens(config, findings)
+    _open_doors(config, findings)
+
+
+def _times(policy: Policy, own: Defaults, path: KeyPath, findings: Findings) -> None:
+    for longer, shorter, cure in (
+        ("bake", "warmup", "or nothing is watched after the warm-up"),
+        ("verify_within", "verify_for", "or no rollback can ever be verified in time"),
+    ):
+        said = [key for key in (longer, shorter) if key in own.model_fields_set]
+        involved = [(*top, key) for top in (path, ("defaults",)) for key in (longer, shorter)]
+        if not said or any(findings.touches(key) for key in involved):
+            continue
+        long, short = getattr(policy, longer), getattr(policy, shorter)
+        if long <= short:
+            message = f"`{longer}` ({duration_text(long)}) must be longer than `{shorter}` ({duration_text(short)})"
+            findings.add((*path, said[0]), f"{message}, {cure}")
+
+
+def _dependencies(own: Defaults, path: KeyPath, config: Config, findings: Findings) -> None:
+    for index, name in enumerate(own.depends_on):
+        if name not in config.services:
+            known = suggestion(name, config.services)
+            findings.add((*path, "depends_on", index), f"there is no service `{name}` in this file; {known}")
+
+
+def _targets(config: Config, catalog: Catalog, findings: Findings) -> None:
+    """Two services cannot share a place: reverting one would revert the other."""
+    seen: dict[tuple[str, object], str] = {}
+    for name, service in config.services.items():
+        if service.target is None:
+            continue
+        place = (service.target.name, _place(service.target, catalog))
+        if place[1] is not None and place in seen:
+            message = f"the very target of `{seen[place]}`: each service needs a target of its own"
+            findings.add(("services", name, "target"), message)
+        seen.setdefault(place, name)
+
+
+def _place(target: Block, catalog: Catalog) -> str | None:
+    """What a bare string would stand for is what names a target's place, where there is such a field."""
+    field = catalog.load(target.kind, target.name).shorthand
+    return str(getattr(target.settings, field)) if field is not None else None
+
+
+def _tokens(config: Config, findings: Findings) -> None:
+    seen: set[str] = set()
+    for index, token in enumerate(config.auth.tokens):
+        path = ("auth", "tokens", index, "name")
+        if token.name in _RESERVED:
+            findings.add(path, f"`{token.name}` means something else in the audit trail: choose another name")
+        elif token.name in seen:
+            findings.add(path, "another token has this name already: choose another one")
+        seen.add(token.name)
+
+
+def _open_doors(config: Config, findings: Findings) -> None:
+    if any(findings.touches(key) for key in (("listen",), ("auth", "anonymous"))):
+        return
+    scopes = sorted(config.auth.anonymous - {"read"})
+    if scopes and not config.listen.loopback:
+        message = (
+            f"whoever reaches {config.listen} could {_and(scopes)} without a credential: "
+            "listen on 127.0.0.1, or give these scopes to a token"
+        )
+        findings.add(("auth", "anonymous"), message)
+
+
+def _and(words: Iterable[str]) -> str:
+    return " and ".join(words)
+
+
+def notes(config: Config) -> Iterator[str]:
+    """What is allowed but perhaps not meant, one sentence each."""
+    for name, service in config.services.items():
+        if not service.streams:
+            yield f"{name}: nothing is watched but pushed alerts; set `metrics`, `probe` or `logs`."
+        if service.target is None:
+            yield f"{name}: no target, so trouble is told, but nothing can be reverted."
+    if config.services and not config.notify:
+        yield "Nobody is told of decisions: `notify` is empty."
