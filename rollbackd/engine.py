@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from rollbackd.decide.blame import neighbour_in_trouble
-from rollbackd.decide.guards import HOUR, Case, Conditions, ask
+from rollbackd.decide.guards import HOUR, Case, Conditions, ask, outcome_of
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.decide.reasons import considered, reason_of
-from rollbackd.decide.releases import Releases
+from rollbackd.decide.state import EngineState, ServiceState
 from rollbackd.decide.watch import Neighbours, Watch, open_rollback_watch, open_watch
 from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
 from rollbackd.detect.history import History
@@ -41,25 +41,6 @@ ASK_AGAIN_S = 15.0
 """How often guards that kept a conviction from being acted upon are asked again."""
 MAX_ROLLBACKS = 100
 """Moments of past rollbacks remembered, of a service and of the fleet."""
-
-
-class ServiceState(msgspec.Struct):
-    """Everything the engine knows of one service."""
-
-    history: History = msgspec.field(default_factory=History)
-    releases: Releases = msgspec.field(default_factory=Releases)
-    watch: Watch | None = None
-    condemned: Watch | None = None
-    rollbacks: list[float] = []
-    recovery: tuple[str, Verdict] | None = None
-
-
-class EngineState(msgspec.Struct):
-    """Everything the engine knows."""
-
-    services: dict[str, ServiceState] = {}
-    rollbacks: list[float] = []
-    now: float = 0.0
 
 
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +90,8 @@ class Engine:
         watch = state.watch
         if watch is not None and watch.version == event.version:
             if event.phase == "failed":
-                state.releases.stand(event.version, "bad", event.t)
+                if not watch.is_rollback:  # that a release could not be put back says nothing against the release
+                    state.releases.stand(event.version, "bad", event.t)
                 state.releases.current = watch.previous
                 yield self._close(state, watch, "failed", "the deployment itself failed")
             elif event.phase == "finished" and watch.finished_at is None:
@@ -117,11 +99,15 @@ class Engine:
             return
         if event.phase == "failed" or state.releases.current == event.version:
             return
-        previous = event.previous if event.previous is not None else state.releases.current
+        if event.t < state.deployed_at and event.version in state.releases.known:
+            return  # news of an earlier deployment, come late
+        previous = event.previous if event.previous not in (None, event.version) else state.releases.current
         if watch is not None:
-            if not watch.is_rollback:
+            if not watch.is_rollback and watch.previous is not None:
                 state.releases.stand(watch.version, "superseded", event.t)
             yield self._close(state, watch, "superseded", f"{event.version} was deployed before the bake ended")
+            if watch.version == previous and not watch.is_rollback:
+                state.condemned = watch  # a human may be undoing what was held back: judge by what was before it
         yield self._open(event, previous, state)
 
     def _open(self, event: DeploymentEvent, previous: str | None, state: ServiceState) -> WatchChange:
@@ -129,25 +115,18 @@ class Engine:
             state.releases.sight(previous, event.t, "unknown")
         policy = self._policy_for(event.service)
         watch = open_watch(event, previous, policy, state.history)
-        if self._goes_back(event.version, previous, state):
+        if state.goes_back(event.version, previous):
             undone = state.condemned if state.condemned is not None and state.condemned.version == previous else None
             watch = open_rollback_watch(event, previous, undone, watch)
         else:
-            state.releases.stand(event.version, "baking", event.t)
+            # what was there at first sight may have run for years: until it has baked it is neither new nor proven
+            state.releases.stand(event.version, "baking" if previous is not None else "unknown", event.t)
         state.releases.current = event.version
-        state.condemned, state.recovery = None, None
+        state.condemned, state.recovery, state.deployed_at = None, None, event.t
         watch.finished_at = event.t if event.phase == "finished" else None
         state.watch = watch
         reason = "first sight of what is running" if previous is None else f"{event.version} replaces {previous}"
         return self._change(watch, "opened", event.t, reason)
-
-    @staticmethod
-    def _goes_back(version: str, previous: str | None, state: ServiceState) -> bool:
-        """Whether this deployment puts back a release that was in place before the one it replaces."""
-        known = state.releases.known
-        if previous is None or version not in known or known[version].standing not in ("good", "unknown"):
-            return False
-        return list(known).index(version) < list(known).index(previous)
 
     # -- judgement
 
@@ -184,7 +163,8 @@ class Engine:
             watch.healthy_since = scene.now
         elif standing == "degraded":
             watch.healthy_since = None
-        if watch.healthy_since is not None and scene.now - watch.healthy_since >= policy.verify_for:
+        lasted = watch.healthy_since is not None and scene.now - watch.healthy_since >= policy.verify_for
+        if lasted and standing == "healthy":
             state.releases.stand(watch.version, "good", scene.now)
             state.recovery = (watch.version, "healthy")
             yield self._close(state, watch, "verified", f"back at its baseline for {policy.verify_for:g} s")
@@ -207,6 +187,7 @@ class Engine:
                 return
             if now - watch.bakes_from >= policy.bake:
                 state.releases.stand(watch.version, "bad", now)
+                state.condemned = watch
                 yield self._close(
                     state, watch, "condemned", f"{rule_name(guilty)} convicted it, but acting was held back"
                 )
@@ -227,7 +208,7 @@ class Engine:
             conditions=self._conditions.get(watch.service, Conditions()),
         )
         answers = ask(case)
-        action, refusals = _action(answers)
+        action, refusals = outcome_of(answers)
         again = watch.held == refusals
         watch.held, watch.held_at = refusals, now
         if again and action != "rollback":
@@ -281,11 +262,10 @@ class Engine:
         """Services that tell whether a trouble is shared: those it depends on, then those not deployed lately."""
         depends_on = self._policy_for(service).depends_on
         for name in depends_on:
-            if name in self._state.services:
+            if name != service and name in self._state.services:
                 yield name, self._state.services[name].history
         for name, state in self._state.services.items():
-            deployed = state.watch is not None and state.watch.previous is not None
-            if name != service and not deployed and name not in depends_on:
+            if name != service and not state.was_deployed_lately and name not in depends_on:
                 yield name, state.history
 
     def _close(self, state: ServiceState, watch: Watch, ending: WatchState, reason: str) -> WatchChange:
@@ -318,7 +298,7 @@ class Engine:
     def peek(self, service: str) -> Peek:
         """One service as things stand; also for one that was never heard of."""
         state = self._state.services.get(service, ServiceState())
-        watch, evidence, verdict, ends_at = state.watch, tuple[Evidence, ...](), _unwatched(state), None
+        watch, evidence, verdict, ends_at = state.watch, tuple[Evidence, ...](), state.unwatched(), None
         if watch is not None:
             policy = self._policy_for(service)
             scene = self._scene(service, state, watch)
@@ -386,16 +366,3 @@ class Engine:
             self._state = msgspec.msgpack.decode(snapshot, type=EngineState)
         except msgspec.DecodeError as error:
             raise Permanent(f"the snapshot is damaged: {error}") from error
-
-
-def _unwatched(state: ServiceState) -> Verdict:
-    return "healthy" if state.releases.current is not None else "insufficient"
-
-
-def _action(answers: tuple[GuardAnswer, ...]) -> tuple[Action, str]:
-    """What remains of a rollback after the guards, and which of them refused."""
-    refusing = [answer for answer in answers if answer.verdict != "pass"]
-    names = ",".join(answer.guard for answer in refusing)
-    if any(answer.verdict == "escalate" for answer in refusing):
-        return "escalate", names
-    return ("hold", names) if refusing else ("rollback", names)

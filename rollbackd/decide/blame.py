@@ -11,7 +11,7 @@ from rollbackd.detect.sequential import wilson
 LATELY_S = 60.0
 """Trouble that services share shows within this long."""
 MAX_NEIGHBOURS = 64
-"""Services compared with at most, in order of name."""
+"""Services compared with at most, in the order in which they were first seen."""
 
 
 def neighbour_in_trouble(

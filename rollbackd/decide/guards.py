@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from rollbackd.decide.policy import FleetPolicy, Policy
-from rollbackd.model import GuardAnswer
+from rollbackd.model import Action, GuardAnswer
 
 HOUR = 3600.0
 
@@ -49,6 +49,15 @@ Guard: TypeAlias = Callable[[Case], GuardAnswer]
 def ask(case: Case) -> tuple[GuardAnswer, ...]:
     """Every guard's answer."""
     return tuple(guard(case) for guard in GUARDS)
+
+
+def outcome_of(answers: tuple[GuardAnswer, ...]) -> tuple[Action, str]:
+    """What remains of a rollback after the guards, and which of them refused."""
+    refusing = [answer for answer in answers if answer.verdict != "pass"]
+    names = ",".join(answer.guard for answer in refusing)
+    if any(answer.verdict == "escalate" for answer in refusing):
+        return "escalate", names
+    return ("hold", names) if refusing else ("rollback", names)
 
 
 def last_known_good(case: Case) -> GuardAnswer:

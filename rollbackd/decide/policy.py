@@ -14,8 +14,11 @@ class FreezeWindow(Model):
     """A time in which nothing is to be changed without a human; both moments carry their UTC offset."""
 
     start: Moment
+    """When it begins."""
     end: Moment
+    """When it is over."""
     reason: str = "freeze window"
+    """What people are told when something is not reverted because of it."""
 
     @model_validator(mode="after")
     def _in_order(self) -> FreezeWindow:
@@ -27,7 +30,7 @@ class FreezeWindow(Model):
 class Policy(Model):
     """How one service is judged, and when acting on it would be unsafe. Times in seconds once read."""
 
-    bake: Duration = 3600.0
+    bake: Annotated[Duration, Field(gt=0)] = 3600.0
     """How long a deployment is watched."""
     warmup: Duration = 60.0
     """How long after a deployment trouble may pass for a warm-up; only failure of more than a tenth acts sooner."""

@@ -28,7 +28,7 @@ def considered(found: Evidence, scene: Scene, finished_at: float | None, compare
         said.append(f"It is a warm-up: no, {age:.0f} s after the deployment it goes on.")
     else:
         said.append("It is a warm-up: no, it is far worse than any warm-up is allowed to be.")
-    if scene.own[0]:
+    if scene.history.counted(scene.beside(scene.history.counts), scene.deployed_at, scene.now)[1]:
         said.append("The old release shares it: no, the old release beside it does not show it.")
     if compared:
         names = ", ".join(compared[:NAMED]) + (f" and {len(compared) - NAMED} more" if len(compared) > NAMED else "")

@@ -56,6 +56,6 @@ class Releases(msgspec.Struct):
 
     def _forget(self) -> None:
         best = self.last_known_good("")
-        for version in list(self.known)[: len(self.known) - MAX_RELEASES]:
+        for version in list(self.known)[: max(0, len(self.known) - MAX_RELEASES)]:
             if version != self.current and (best is None or version != best.version):
                 del self.known[version]

@@ -11,7 +11,7 @@ from rollbackd.decide.policy import Policy
 from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
 from rollbackd.detect.history import History
 from rollbackd.detect.pack import PACK, AnyRule
-from rollbackd.model import AnyEvent, DeploymentEvent, Evidence, Verdict
+from rollbackd.model import Alert, AnyEvent, DeploymentEvent, Evidence, Latency, Probe, Requests, Verdict
 
 Neighbours: TypeAlias = Callable[[Trouble, str], str | None]
 
@@ -54,10 +54,22 @@ class Watch(msgspec.Struct):
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
         """Show one event to every rule."""
-        if not isinstance(event, DeploymentEvent) and event.t > self.deployed_at:
-            self.last_signal_at = event.t
+        if event.t > self.deployed_at and self._is_seen_by(event):
+            self.last_signal_at = max(event.t, self.last_signal_at or event.t)
         for rule in self.rules.values():
             rule.observe(event, scene)
+
+    def _is_seen_by(self, event: AnyEvent) -> bool:
+        """Whether the event shows the release at work: its own, and not merely that nothing was there to be counted."""
+        if isinstance(event, DeploymentEvent | Alert):
+            return False
+        if isinstance(event, Probe):
+            return event.up
+        if event.version is not None and event.version != self.version:
+            return False
+        if isinstance(event, Requests):
+            return event.total > 0
+        return not isinstance(event, Latency) or event.buckets["+Inf"] > 0
 
     def convicting(self) -> Rule | None:
         """The rule with the clearest case among those that convict."""

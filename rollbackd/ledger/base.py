@@ -181,7 +181,8 @@ class Ledger(Protocol):
         Watch changes create and update deployments and set the standing of releases (opened: baking; good, verified:
         good; condemned, failed: bad; superseded: superseded; unrecovered: as it was; and `opened` and `superseded`
         leave a release that is good as it is where the deployment is a rollback). A decision id seen before changes
-        nothing. `previous` of an opened watch becomes a known release, of standing `unknown` where it is new.
+        nothing. `previous` of an opened watch becomes a known release, of standing `unknown` where it is new; so is a
+        release whose watch opens with no `previous`, until its bake ends.
         `messages` are (notifier name, message) pairs for the outbox.
         """
 
