@@ -26,25 +26,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets")
 _GRACE = 2.0
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
 _SHELL_SIGNS = re.compile(r"[$`*?\[\]{}()<>|&;!#~=\n]")
-_SHELL_WORDS = frozenset(
-    {
-        ".",
-        ":",
-        "cd",
-        "command",
-        "eval",
-        "exec",
-        "export",
-        "for",
-        "if",
-        "set",
-        "trap",
-        "umask",
-        "unset",
-        "until",
-        "while",
-    }
+_SHELL_WORD = re.compile(
+    r"[.:!]|alias|break|case|cd|command|continue|eval|exec|exit|export|for|getopts|hash|if|read|readonly|return|set|shift"
+    r"|times|trap|type|ulimit|umask|unalias|unset|until|wait|while"
 )
+"""What a shell knows without a program (POSIX.1-2017, volume XCU, 2.4 and 2.14), but for what exists as one too."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NO_PROGRAM = (126, 127)
 _TRY_LATER = 75
@@ -127,8 +114,7 @@ class Commands:
             try:
                 code = await self._ended(label, process, within)
             finally:
-                for pipe in pipes:
-                    await pipe.drained()
+                await asyncio.gather(*(pipe.drained() for pipe in pipes))
         finally:
             for pipe in pipes:
                 pipe.close()
@@ -152,7 +138,7 @@ class Commands:
                 program = (shlex.split(command) or [""])[0]
             except ValueError as error:
                 return f"{label}: {str(error).lower()}"
-            if not program or program in _SHELL_WORDS or _SHELL_SIGNS.search(program):
+            if not program or _SHELL_WORD.fullmatch(program) or _SHELL_SIGNS.search(program):
                 return None
         else:
             program = command[0]
