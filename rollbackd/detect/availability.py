@@ -13,6 +13,8 @@ WINDOW_S = 300.0
 """Down time is added up over this long, so that a service that comes and goes is caught as well."""
 USUALLY_UP = 0.98
 """Where probes fail more often than this leaves room for, they say nothing about a release."""
+TOGETHER_S = 1.0
+"""Failures closer together than this are remembered as one."""
 
 
 class Availability(Rule, tag="availability"):
@@ -43,8 +45,14 @@ class Availability(Rule, tag="availability"):
             return
         if self.usual[1] and wilson(self.usual[0], self.usual[1])[0] > 1 - USUALLY_UP:
             return
-        row = scene.history.probes.rows[-1]
-        self.downs.append((event.t, min(row[1] - row[0], 3 * scene.history.probes.interval)))
+        row = scene.history.probes.newest(event.t)
+        if row is None:
+            return
+        seconds = min(row[1] - row[0], 3 * scene.history.probes.interval)
+        if self.downs and event.t - self.downs[-1][0] < TOGETHER_S:
+            self.downs[-1] = (self.downs[-1][0], self.downs[-1][1] + seconds)
+        else:
+            self.downs.append((event.t, seconds))
         if self.onset is None:
             self.onset = event.t
 

@@ -7,7 +7,7 @@ Struct), so a watch survives a restart in the middle of its bake.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
@@ -58,16 +58,20 @@ class Scene:
         """Whether a sample of this version label is about the new release, or about both in one stream."""
         return version is None or version == self.version
 
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Streams that hold the new release: its own where there is one, else the one of all versions."""
-        labelled = self.version in self.history.counts or self.version in self.history.latency
-        return (self.version,) if labelled else (ANY_VERSION,)
+    def own(self, streams: Mapping[str, object]) -> str:
+        """Of these streams the one that holds the new release: its own, else that of all versions."""
+        return self.version if self.version in streams else ANY_VERSION
 
-    @property
-    def others(self) -> tuple[str, ...]:
-        """Streams that hold what ran before: all but the new release's own."""
-        return tuple(key for key in sorted({*self.history.counts, *self.history.latency}) if key != self.version)
+    def others(self, streams: Mapping[str, object]) -> tuple[str, ...]:
+        """Of these streams those that hold what ran before: all but the new release's own."""
+        return tuple(key for key in sorted(streams) if key != self.version)
+
+    def beside(self, streams: Mapping[str, object]) -> tuple[str, ...]:
+        """Of these streams those of other releases that may run beside the new one, where sources tell them apart.
+
+        The stream of all versions is none of them: since the deployment it holds the new release as well.
+        """
+        return tuple(key for key in self.others(streams) if key != ANY_VERSION) if self.own(streams) else ()
 
     def patience(self, interval: float, severe: bool) -> float:
         """Seconds of data that a conviction takes at least, so that no passing blip convicts.

@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from rollbackd.detect.base import BASELINE_S, RECENT_S, SEVERE, Rule, Scene, decades
+from rollbackd.detect.history import ANY_VERSION
 from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, overdispersion, wilson
 from rollbackd.detect.settings import ErrorRatioSettings
 from rollbackd.model import AnyEvent, Evidence, Requests, Verdict
@@ -34,12 +35,12 @@ class ErrorRatio(Rule, tag="error_ratio"):
     def open(cls, scene: Scene) -> Self:
         settings = scene.rules.error_ratio or ErrorRatioSettings()
         at = scene.deployed_at
-        rows = [row for key in scene.others for row in _rows(scene, key, at)]
+        rows = [row for key in scene.others(scene.history.counts) for row in _rows(scene, key, at)]
         errors, total = sum(row[2] for row in rows), sum(row[3] for row in rows)
         rule = cls(settings=(settings.tolerance, settings.floor), limit=decades(scene.alpha))
         if total >= MIN_BASELINE:
             usual = wilson(errors, total)[1]
-            recent_errors, recent_total = scene.history.counted(scene.others, at - RECENT_S, at)
+            recent_errors, recent_total = scene.history.counted(scene.others(scene.history.counts), at - RECENT_S, at)
             if wilson(recent_errors, recent_total)[0] > 1.5 * usual:
                 usual = wilson(recent_errors, recent_total)[1]  # it was failing before: that is no news
             rule.usual, rule.before = usual, (errors, total)
@@ -52,23 +53,25 @@ class ErrorRatio(Rule, tag="error_ratio"):
     def null(self, scene: Scene) -> float | None:
         """The largest error ratio that is not worse: from before, and from the old release beside the new one."""
         usual = self.usual
-        if scene.own[0]:
-            errors, total = scene.history.counted(scene.others, max(scene.deployed_at, scene.now - RECENT_S), scene.now)
-            if total >= MIN_BASELINE:
-                usual = max(usual or 0.0, wilson(errors, total)[1])
+        beside = scene.beside(scene.history.counts)
+        errors, total = scene.history.counted(beside, max(scene.deployed_at, scene.now - RECENT_S), scene.now)
+        if total >= MIN_BASELINE:
+            usual = max(usual or 0.0, wilson(errors, total)[1])
         if usual is None:
             return None
         tolerance, floor = self.settings
         return min(usual * (1 + tolerance) + floor, 0.99)
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        if not isinstance(event, Requests) or not scene.concerns(event.version) or event.t <= scene.deployed_at:
+        if not isinstance(event, Requests) or event.t <= scene.deployed_at:
             return
+        own = scene.own(scene.history.counts)
+        series = scene.history.counts.get(own)
+        row = series.newest(event.t) if series is not None and (event.version or ANY_VERSION) == own else None
         null = self.null(scene)
-        if null is None or event.total <= 0:
+        if series is None or row is None or null is None or event.total <= 0:
             return
-        row = scene.history.counts[event.version or ""].rows[-1]
-        seconds = min(row[1] - row[0], 3 * scene.history.counts[event.version or ""].interval)
+        seconds = min(row[1] - row[0], 3 * series.interval)
         severe = event.total >= SEVERE_SAMPLE and wilson(event.errors, event.total)[0] > null + SEVERE
         if event.errors > null * event.total:
             self.onset = row[0] if self.onset is None else self.onset
@@ -80,7 +83,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
         if event.errors > null * event.total and (other := scene.neighbours("errors", "")) is not None:
             self.excused = other
             return
-        patience = scene.patience(scene.history.counts[event.version or ""].interval, severe)
+        patience = scene.patience(series.interval, severe)
         self.test.update(
             event.errors,
             event.total,
@@ -100,7 +103,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         null = self.null(scene)
-        errors, total = scene.history.counted(scene.own, since, scene.now)
+        errors, total = scene.history.counted((scene.own(scene.history.counts),), since, scene.now)
         if null is None or total <= 0:
             return "insufficient"
         low, _ = wilson(errors, total)
@@ -108,7 +111,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
 
     def evidence(self, scene: Scene) -> Evidence:
         since = self.onset if self.onset is not None else scene.deployed_at
-        errors, total = scene.history.counted(scene.own, since, scene.now)
+        errors, total = scene.history.counted((scene.own(scene.history.counts),), since, scene.now)
         baseline = self.before[0] / self.before[1] if self.before[1] else None
         if baseline is None:
             summary = "nothing is known of the time before, so no error ratio can be called worse"

@@ -26,7 +26,7 @@ class Histogram(msgspec.Struct, frozen=True):
         for bound, count in zip(self.bounds, self.counts, strict=True):
             if bound >= seconds:
                 part = _position(low_bound, bound, seconds)
-                return 1.0 - (low_count + part * (count - low_count)) / self.total
+                return max(0.0, 1.0 - (low_count + part * (count - low_count)) / self.total)
             low_bound, low_count = bound, count
         return 0.0
 
@@ -48,9 +48,12 @@ def _position(low: float, high: float, at: float) -> float:
     """Where `at` lies in the bucket (low, high], from 0 to 1."""
     if math.isinf(high):
         return 0.0
+    if high <= 0:
+        return 1.0  # some libraries begin their buckets at 0, where nothing can lie
     if low <= 0:
-        return at / high
-    return math.log(at / low) / math.log(high / low)
+        return max(at, 0.0) / high
+    width = math.log(high) - math.log(low)
+    return (math.log(at) - math.log(low)) / width if width > 0 else 1.0
 
 
 def bounds_of(buckets: Sequence[str]) -> tuple[float, ...]:

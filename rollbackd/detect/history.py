@@ -93,13 +93,12 @@ class History(msgspec.Struct):
         self.last_at = max(event.t, self.last_at or event.t)
 
     def _add_latency(self, event: Latency) -> None:
-        if len(event.buckets) > MAX_BUCKETS:
-            return
+        buckets = _thinned(event.buckets)
         series = self._slot(self.latency, event.version or ANY_VERSION, LatencySeries())
-        bounds = bounds_of(tuple(event.buckets))
+        bounds = bounds_of(tuple(buckets))
         if bounds != series.bounds:
             series.bounds, series.series = bounds, Series(last=series.series.last)
-        series.series.add(event.t, tuple(event.buckets.values()))
+        series.series.add(event.t, tuple(buckets.values()))
 
     def _slot(self, table: dict[str, SlotT], key: str, fresh: SlotT) -> SlotT:
         found = table.get(key)
@@ -125,14 +124,16 @@ class History(msgspec.Struct):
     def _add_alert(self, event: Alert) -> None:
         seen = self.alerts.get(event.name)
         if event.status == "resolved":
-            if seen is not None and seen.until is None:
-                seen.until = max(event.t, seen.since)
+            if seen is not None and seen.until is None and event.t >= seen.since:
+                seen.until = event.t
             return
         if seen is not None and seen.until is None:
             seen.since, seen.severity = min(seen.since, event.t), event.severity
             return
         if seen is None and len(self.alerts) >= MAX_ALERTS:
-            del self.alerts[min(self.alerts, key=lambda name: self.alerts[name].since)]
+            del self.alerts[
+                min(self.alerts, key=lambda name: (self.alerts[name].until is None, self.alerts[name].since))
+            ]
         self.alerts[event.name] = AlertSeen(event.t, None, event.severity)
 
     def counted(self, versions: Iterable[str], after: float, until: float) -> tuple[float, float]:
@@ -147,6 +148,12 @@ class History(msgspec.Struct):
 
 
 SlotT = TypeVar("SlotT", Series, LatencySeries)
+
+
+def _thinned(buckets: dict[str, float]) -> dict[str, float]:
+    """At most so many buckets: cumulative counts stay true when a bound between two others is left out."""
+    step = -(-len(buckets) // MAX_BUCKETS)
+    return buckets if step <= 1 else dict(reversed(list(reversed(buckets.items()))[::step]))
 
 
 def _last(slot: Series | LatencySeries) -> float:

@@ -9,6 +9,7 @@ import msgspec
 
 from rollbackd.detect.base import BASELINE_S, RECENT_S, SEVERE, Rule, Scene, decades
 from rollbackd.detect.histogram import Histogram
+from rollbackd.detect.history import ANY_VERSION
 from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, overdispersion, wilson
 from rollbackd.detect.settings import LatencySettings
 from rollbackd.model import AnyEvent, Evidence, Latency, Verdict
@@ -52,7 +53,7 @@ class LatencyRule(Rule, tag="latency"):
         return rule
 
     def _forgive_what_was_slow_before(self, scene: Scene) -> None:
-        recent = _window(scene, scene.others, scene.deployed_at - RECENT_S, scene.deployed_at)
+        recent = _window(scene, scene.others(scene.history.latency), scene.deployed_at - RECENT_S, scene.deployed_at)
         for test in self.tests:
             slow = recent.slower(test.bound) * recent.total
             low, high = wilson(slow, recent.total)
@@ -63,12 +64,13 @@ class LatencyRule(Rule, tag="latency"):
         return type(self)(self.limit, [test.fresh() for test in self.tests], self.before)
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        if not isinstance(event, Latency) or not scene.concerns(event.version) or event.t <= scene.deployed_at:
+        if not isinstance(event, Latency) or event.t <= scene.deployed_at or not self.tests:
             return
-        slot = scene.history.latency.get(event.version or "")
-        if not self.tests or slot is None or not slot.series.rows:
+        own = scene.own(scene.history.latency)
+        slot = scene.history.latency.get(own)
+        row = slot.series.newest(event.t) if slot is not None and (event.version or ANY_VERSION) == own else None
+        if slot is None or row is None:
             return
-        row = slot.series.rows[-1]
         seconds = min(row[1] - row[0], 3 * slot.series.interval)
         sample = Histogram(slot.bounds, tuple(row[2:]))
         beside = self._beside(scene)
@@ -81,9 +83,8 @@ class LatencyRule(Rule, tag="latency"):
 
     def _beside(self, scene: Scene) -> Histogram | None:
         """The old release beside the new one, lately, where the source tells them apart."""
-        if not scene.own[0]:
-            return None
-        beside = _window(scene, scene.others, max(scene.deployed_at, scene.now - RECENT_S), scene.now)
+        others = scene.beside(scene.history.latency)
+        beside = _window(scene, others, max(scene.deployed_at, scene.now - RECENT_S), scene.now)
         return beside if beside.total >= MIN_BASELINE else None
 
     def _update(
@@ -128,7 +129,7 @@ class LatencyRule(Rule, tag="latency"):
         return self.limit
 
     def standing(self, scene: Scene, since: float) -> Verdict:
-        now = _window(scene, scene.own, since, scene.now)
+        now = _window(scene, (scene.own(scene.history.latency),), since, scene.now)
         if not self.tests or now.total <= 0:
             return "insufficient"
         worse = any(wilson(now.slower(t.bound) * now.total, now.total)[0] > t.null for t in self.tests)
@@ -137,7 +138,7 @@ class LatencyRule(Rule, tag="latency"):
     def evidence(self, scene: Scene) -> Evidence:
         worst = self._worst()
         since = worst.onset if worst is not None and worst.onset is not None else scene.deployed_at
-        now = _window(scene, scene.own, since, scene.now)
+        now = _window(scene, (scene.own(scene.history.latency),), since, scene.now)
         if worst is None or now.total <= 0:
             reason = "of the time before" if worst is None else "since the deployment"
             return Evidence(
@@ -188,12 +189,12 @@ def _window(scene: Scene, versions: tuple[str, ...], after: float, until: float)
 def _before(scene: Scene) -> tuple[Histogram, list[Histogram]] | None:
     """The baseline's histogram and its samples one by one."""
     at = scene.deployed_at
-    whole = _window(scene, scene.others, at - BASELINE_S, at)
+    whole = _window(scene, scene.others(scene.history.latency), at - BASELINE_S, at)
     if whole.total <= 0:
         return None
     samples = [
         Histogram(slot.bounds, tuple(row[2:]))
-        for version in scene.others
+        for version in scene.others(scene.history.latency)
         if (slot := scene.history.latency.get(version)) is not None and slot.bounds == whole.bounds
         for row in slot.series.between(at - BASELINE_S, at)
     ]

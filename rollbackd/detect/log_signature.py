@@ -66,12 +66,13 @@ class LogSignature(Rule, tag="log_signature"):
         return float(self.lines)
 
     def standing(self, scene: Scene, since: float) -> Verdict:
-        if not self._history_reaches(scene):
-            return "insufficient"
+        """Silence proves nothing, unless it is the silence of the very messages that convicted."""
         seen = scene.history.signatures
         if any(text in seen and seen[text].last > since for text in self.suspects):
             return "degraded"
-        return "degraded" if any(last > since and count > 1 for count, _, last in self.new.values()) else "healthy"
+        if any(last > since and count > 1 for count, _, last in self.new.values()):
+            return "degraded"
+        return "healthy" if self.suspects else "insufficient"
 
     def evidence(self, scene: Scene) -> Evidence:
         worst = self._worst()

@@ -78,7 +78,7 @@ def wilson(successes: float, total: float, z: float = 1.96) -> tuple[float, floa
     """Wilson's score interval of a proportion (Wilson 1927); (0, 1) where nothing was counted."""
     if total <= 0:
         return 0.0, 1.0
-    p = successes / total
+    p = min(max(successes / total, 0.0), 1.0)
     centre = p + z * z / (2 * total)
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total

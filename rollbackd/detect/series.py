@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import msgspec
@@ -13,9 +14,10 @@ MAX_AGE_S = 6 * 3600.0
 
 
 class Series(msgspec.Struct):
-    """Rows `[start, end, sum, ...]`: what was counted in `(start, end]`, oldest first.
+    """Rows `[start, end, sum, ...]`: what was counted in `(start, end]`, in order of their ends.
 
-    When the rows run out, the older half is merged pairwise, so the newest samples stay as fine as they came.
+    A sample that arrives late finds its place among them; it covers no time, since the others already do. When the
+    rows run out, the older half is merged pairwise, so the newest samples stay as fine as they came.
     `interval` is the usual time between samples in seconds (an exponential average), 0 until known.
     """
 
@@ -30,10 +32,14 @@ class Series(msgspec.Struct):
         if self.last is not None and covered > 0:
             self.interval = covered if self.interval == 0 else self.interval + 0.1 * (covered - self.interval)
         self.last = t if self.last is None else max(self.last, t)
-        self.rows.append([start, t, *values])
+        bisect.insort_right(self.rows, [start, t, *values], key=_end)
         if len(self.rows) > MAX_ROWS:
-            self._compact(t)
+            self._compact(self.last)
         return covered
+
+    def newest(self, t: float) -> list[float] | None:
+        """The row of the sample of moment `t` that was just added; None where it came late and is not the newest."""
+        return self.rows[-1] if self.rows and self.rows[-1][1] == t else None
 
     def _compact(self, now: float) -> None:
         half = len(self.rows) // 2 & ~1
@@ -60,6 +66,10 @@ class Series(msgspec.Struct):
     def between(self, after: float, until: float) -> list[list[float]]:
         """The rows that end in `(after, until]`, oldest first."""
         return [row for row in self.rows if after < row[1] <= until]
+
+
+def _end(row: list[float]) -> float:
+    return row[1]
 
 
 def _merge(first: list[float], second: list[float]) -> list[float]:

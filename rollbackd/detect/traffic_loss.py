@@ -56,9 +56,9 @@ class TrafficLoss(Rule, tag="traffic_loss"):
         if not isinstance(event, Requests) or event.version is not None or self.rate is None:
             return
         series = scene.history.counts[ANY_VERSION]
-        row = series.rows[-1]
-        seconds = row[1] - row[0]
-        if event.t <= scene.warm_at or not 0 < seconds <= 2.5 * series.interval:
+        row = series.newest(event.t)
+        seconds = row[1] - row[0] if row is not None else 0.0
+        if row is None or event.t <= scene.warm_at or not 0 < seconds <= 2.5 * series.interval:
             return  # after a gap nobody knows how long a sample counted
         least = self.remaining * self.rate * seconds
         if event.total < least and scene.neighbours("traffic", "") is not None:
