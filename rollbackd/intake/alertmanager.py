@@ -53,9 +53,11 @@ class Config(Model):
     service_labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("service", "app", "job")
     """Labels to look at, in this order: the first whose value is a configured service's name tells the service."""
     severity_label: str = "severity"
+    """The label that tells how severe an alert is."""
     default_severity: str = "warning"
     """The severity of alerts that carry no such label."""
     max_bytes: Annotated[Size, Field(gt=0)] = 4 * 1024 * 1024
+    """The largest delivery, after decompression."""
 
 
 class Alertmanager:

@@ -42,6 +42,7 @@ class Config(Model):
     unknown_services: Literal["reject", "accept"] = "reject"
     """`accept` takes deployments of services that no configuration names, and judges them by the default rules."""
     max_bytes: Annotated[Size, Field(gt=0)] = 256 * 1024
+    """The largest delivery, after decompression."""
 
 
 class Deployments:

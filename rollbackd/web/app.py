@@ -44,11 +44,12 @@ def build_app(
     *,
     clock: Clock,
     limits: Limits | None = None,
-    allowed_hosts: frozenset[str] = frozenset(),
+    allowed_hosts: Callable[[], frozenset[str]] = frozenset,
 ) -> web.Application:
     """The application; serve it with `rollbackd.web.server.WebServer`, which leaves decompression to it.
 
-    `intakes` are served at the paths they have now; `allowed_hosts` are names we go by beside localhost and addresses.
+    `intakes` are served at the paths they have now; `allowed_hosts` tells, at each request, the names we go by
+    beside localhost and addresses.
     """
     bodies, meter = Bodies(limits or Limits()), Meter(registry)
     guard = _Guard(auth, HostPolicy(allowed_hosts))

@@ -116,14 +116,11 @@ class Authenticator:
         unreadable: set[str] = set()
         for token in self._tokens:
             try:
-                value = token.secret()
+                readable.append((token, _digest(token.secret())))
             except (RollbackdError, OSError, ValueError) as error:
                 unreadable.add(token.name)
                 if token.name not in self._unreadable:
                     log.error("token_unreadable", token=token.name, error=str(error))
-                continue
-            if value:
-                readable.append((token, _digest(value)))
         self._unreadable = frozenset(unreadable)
         return tuple(readable)
 

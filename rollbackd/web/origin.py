@@ -7,6 +7,7 @@ even read the answers. Both show in the Origin and Host headers, which a page ca
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -17,8 +18,8 @@ from rollbackd.web.errors import HttpError
 class HostPolicy:
     """Which names this server goes by: IP addresses, `localhost`, and what the operator allows beside."""
 
-    def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
-        self._allowed = frozenset(name.lower() for name in allowed)
+    def __init__(self, allowed: Callable[[], frozenset[str]]) -> None:
+        self._allowed = allowed
 
     def check_origin(self, request: web.Request) -> None:
         """Refuse (HttpError 403) a request that a foreign page made a browser send. For what changes state."""
@@ -27,8 +28,8 @@ class HostPolicy:
             return
         name, here = _name(origin), request.headers.get("Host", "").lower()
         same = origin.lower().partition("://")[2] == here and self._trusted(name)
-        if not same and name not in self._allowed:
-            message = "a page of another site sent this; if that site is yours, add its host to `allowed_hosts`"
+        if not same and not self._is_allowed(name):
+            message = "a page of another site sent this; if that site is yours, add its host to `auth.allowed_hosts`"
             raise HttpError(403, "foreign_origin", message)
 
     def check_host(self, request: web.Request) -> None:
@@ -41,11 +42,16 @@ class HostPolicy:
             return
         name = _name("//" + request.headers.get("Host", ""))
         if not self._trusted(name):
-            message = f"this server is not called `{name}`: use localhost, send a token, or add it to `allowed_hosts`"
+            message = (
+                f"this server is not called `{name}`: use localhost, send a token, or add it to `auth.allowed_hosts`"
+            )
             raise HttpError(421, "foreign_host", message)
 
+    def _is_allowed(self, name: str) -> bool:
+        return any(name == allowed.lower() for allowed in self._allowed())
+
     def _trusted(self, name: str) -> bool:
-        if name in self._allowed or name == "localhost" or name.endswith(".localhost"):
+        if self._is_allowed(name) or name == "localhost" or name.endswith(".localhost"):
             return True
         try:
             ipaddress.ip_address(name)

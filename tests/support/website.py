@@ -78,7 +78,7 @@ async def served(
         metrics or CollectorRegistry(),
         clock=clock or ManualClock(NOW),
         limits=limits,
-        allowed_hosts=allowed_hosts,
+        allowed_hosts=lambda: allowed_hosts,
     )
     server = WebServer(app, "127.0.0.1", 0, grace_s=5.0)
     await server.start()

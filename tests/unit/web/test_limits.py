@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 
@@ -42,6 +43,7 @@ def raw_deflate(body: bytes) -> bytes:
         ("deflate", raw_deflate(TELLING)),
         ("identity", TELLING),
     ],
+    ids=["gzip", "x-gzip", "capitals", "zlib", "raw", "none"],
 )
 async def test_bodies_may_come_compressed(encoding: str, body: bytes) -> None:
     async with served() as site:
@@ -83,18 +85,39 @@ async def test_a_body_of_unannounced_length_is_cut_off_where_it_becomes_too_larg
         assert (status, told["error"]) == (413, "too_large")
 
 
+async def test_a_compressed_body_that_never_becomes_anything_is_cut_off_too() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield gzip.compress(b"", mtime=0)[:10]
+        for _ in range(8):
+            yield b"\x00\x00\x00\xff\xff" * 8192  # stored blocks without content
+
+    async with served() as site:
+        status, told = await post(site, nothing(), Content_Encoding="gzip")
+        assert (status, told["error"]) == (413, "too_large")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_is_refused_long_before_it_is_unpacked(encoding: str) -> None:
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
     assert len(bomb) < MOST
     async with served() as site:
-        status, told = await post(site, bomb, Content_Encoding=encoding)
+        tracemalloc.start()
+        try:
+            status, told = await post(site, bomb, Content_Encoding=encoding)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
         assert (status, told["error"]) == (413, "too_large")
+        assert peak < 10 * MOST
         assert site.backend.actors == []
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(TELLING)[:-6], gzip.compress(TELLING) + b"more", b""])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(TELLING)[:-6], gzip.compress(TELLING) + b"more", b""],
+    ids=["plain", "cut off", "with a tail", "empty"],
+)
 async def test_what_is_not_compressed_as_promised_is_malformed(body: bytes) -> None:
     async with served() as site:
         status, told = await post(site, body, Content_Encoding="gzip")

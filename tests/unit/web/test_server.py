@@ -38,9 +38,16 @@ async def test_port_0_takes_a_free_port_and_tells_which() -> None:
 async def test_an_address_in_use_is_said_plainly_and_nothing_is_left_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = WebServer(application(), "127.0.0.1", port)
+        app, closed = application(), []
+
+        async def close(_app: web.Application) -> None:
+            closed.append(True)
+
+        app.on_cleanup.append(close)
+        server = WebServer(app, "127.0.0.1", port)
         with pytest.raises(Permanent, match=rf"cannot listen on 127\.0\.0\.1:{port}: another process"):
             await server.start()
+        assert closed == [True]
     await server.stop()
 
 
