@@ -33,9 +33,11 @@ class Clock(Protocol):
 class SystemClock:
     """Wall time carried on by the monotonic clock: when somebody sets the wall clock back, ours does not follow.
 
-    A jump forward of more than `tolerance` seconds (a resumed machine, a first NTP step) is taken over; a jump back is
-    ridden out on the monotonic clock until the wall has caught up. Both are logged, once a jump.
+    A jump forward of more than `tolerance` seconds (a resumed machine, a first NTP step) is taken over. After a jump
+    back ours runs a tenth slower than it should until the wall has caught up. Both are logged, once a jump.
     """
+
+    SLOWER = 0.1
 
     def __init__(
         self,
@@ -44,7 +46,8 @@ class SystemClock:
         tolerance: float = 2.0,
     ) -> None:
         self._wall, self._monotonic, self._tolerance = wall, monotonic, tolerance
-        self._offset = wall() - monotonic()
+        self._last = monotonic()
+        self._offset = wall() - self._last
         self._behind = False
 
     def now(self) -> float:
@@ -52,12 +55,12 @@ class SystemClock:
         drift = self._wall() - elapsed - self._offset
         if drift > self._tolerance:
             log.warning("clock_jumped_forward", seconds=round(drift, 3))
-            self._offset += drift
         elif drift < -self._tolerance and not self._behind:
             log.warning("clock_jumped_back", seconds=round(drift, 3))
-        elif drift > 0:
-            self._offset += drift  # slow drift forward is followed; slow drift back waits for the wall
-        self._behind = drift < -self._tolerance
+            self._behind = True
+        self._behind = self._behind and drift < 0
+        self._offset += max(drift, -self.SLOWER * (elapsed - self._last))
+        self._last = elapsed
         return elapsed + self._offset
 
     def monotonic(self) -> float:
@@ -135,7 +138,7 @@ class Tasks:
 
     def essential(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work whose end, for whatever reason but cancellation, is the daemon's end."""
-        return self._start(name, self._essential(name, work))
+        return self._start(name, self._essential(name, work), work)
 
     def restarted(
         self, name: str, work: Callable[[], Coroutine[object, object, None]], longest_wait: float = 60.0
@@ -145,7 +148,7 @@ class Tasks:
 
     def once(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work that ends by itself; a crash is logged and counted, and that is all."""
-        return self._start(name, self._once(name, work))
+        return self._start(name, self._once(name, work), work)
 
     async def _once(self, name: str, work: Coroutine[object, object, None]) -> None:
         try:
@@ -154,8 +157,12 @@ class Tasks:
             log.exception("task_died", task=name)
             self._on_crash(name, caught)
 
-    def _start(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
+    def _start(
+        self, name: str, guarded: Coroutine[object, object, None], work: Coroutine[object, object, None] | None = None
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(guarded, name=name)
+        if work is not None:  # a task cancelled before its first step would leave it neither awaited nor closed
+            task.add_done_callback(lambda _task: work.close())
         self._tasks.append(task)
         task.add_done_callback(self._forget)
         return task
@@ -168,7 +175,9 @@ class Tasks:
         error: BaseException = RuntimeError(f"task {name} ended, which it must not")
         try:
             await work
-        except Exception as caught:
+        except (Exception, asyncio.CancelledError) as caught:
+            if _is_being_cancelled(caught):
+                raise
             log.exception("task_died", task=name)
             self._on_crash(name, caught)
             error = caught
@@ -188,7 +197,9 @@ class Tasks:
                 log.error("task_gave_up", task=name, error=str(error))
                 self._on_crash(name, error)
                 return
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_being_cancelled(error):
+                    raise
                 log.exception("task_crashed", task=name, restart_in_s=wait)
                 self._on_crash(name, error)
             if self._clock.monotonic() - began > longest_wait:
@@ -203,3 +214,9 @@ class Tasks:
             _done, late = await asyncio.wait([task], timeout=grace)
             if late:
                 log.error("task_does_not_end", task=task.get_name())
+
+
+def _is_being_cancelled(error: BaseException) -> bool:
+    """Whether this is our own task's cancellation, and not that of something which the task happened to wait for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
