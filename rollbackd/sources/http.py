@@ -189,7 +189,9 @@ class HttpClient:
             except ValueError:
                 raise BadAnswer(f"{self.shown} redirects to something that is no URL") from None
             if url.host != self._url.host or url.scheme not in {"https", self._url.scheme}:
-                raise BadAnswer(f"{self.shown} redirects to another host: configure that URL if it is the right one")
+                raise BadAnswer(
+                    f"{self.shown} redirects to another host or protocol: configure that URL if it is right"
+                )
         raise BadAnswer(f"{self.shown} redirects more than {MAX_REDIRECTS} times")
 
     def _credentials(self) -> dict[str, str]:
@@ -271,11 +273,10 @@ class Answer:
         unzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
         try:
             async for raw in self._content.iter_chunked(CHUNK_BYTES):
-                rest, piece = raw, b""
-                while rest or len(piece) == CHUNK_BYTES:
-                    piece = unzip.decompress(rest, CHUNK_BYTES)
+                rest = raw
+                while rest:
+                    yield unzip.decompress(rest, CHUNK_BYTES)
                     rest = unzip.unconsumed_tail
-                    yield piece
         except zlib.error:
             raise BadAnswer(f"{self._shown} answered with broken gzip") from None
         if not unzip.eof:

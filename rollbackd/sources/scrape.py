@@ -167,7 +167,7 @@ class Scrape:
         exposition = Exposition(tally.reader)
         async with http.ask("GET", ACCEPT, follow=True) as answer:
             if answer.status != 200:
-                raise BadAnswer(f"{http.shown} answered {answer.status} {answer.reason}".rstrip())
+                raise BadAnswer(f"{http.shown} answered {answer.status} {answer.reason:.60}".rstrip())
             async for chunk in answer.chunks():
                 exposition.feed(chunk)
                 if exposition.size > self._config.max_bytes:

@@ -86,6 +86,7 @@ LOOP = "http://127.0.0.1:{port}/again"
         (text("x 1\n", Content_Type="application/openmetrics-text; version=1.0.0"), "broke off before its `# EOF`"),
         (text("", status=302, Location="/metrics"), "redirects more than 5 times"),
         (text("", status=302, Location="http://localhost:1/metrics"), "redirects to another host"),
+        (text("", status=302, Location="ftp://127.0.0.1/metrics"), "redirects to another host or protocol"),
         (text("", status=302, Location="http://[bad/"), "redirects to something that is no URL"),
         (text("x" * 2000), "answered with more than 1000 bytes"),
         (text(gzip.compress(b"x 1\n" * 9999), Content_Encoding="gzip"), "answered with more than 1000 bytes"),

@@ -1,0 +1,24 @@
+"""Reading answers piece by piece: every byte once, in pieces of bounded size."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from rollbackd.sources.http import CHUNK_BYTES, HttpClient, HttpOptions
+from tests.support.servers import Server, text
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_body_arrives_whole_in_bounded_pieces(compressed: bool) -> None:
+    """Of any size around the bound, where a decompressor's room is used up in the middle of what it does."""
+    sizes = [0, 1, *(multiple * CHUNK_BYTES + more for multiple in (1, 3) for more in (-258, -1, 0, 1, 2, 100, 258))]
+    async with Server(text("")) as server, HttpClient(server.url(), HttpOptions(), 5.0) as client:
+        for size in sizes:
+            body = b"\n" * size
+            server.handler = text(gzip.compress(body), Content_Encoding="gzip") if compressed else text(body)
+            async with client.ask("GET", "*/*", follow=False) as answer:
+                pieces = [piece async for piece in answer.chunks()]
+            assert b"".join(pieces) == body
+            assert max(map(len, pieces), default=0) <= CHUNK_BYTES
