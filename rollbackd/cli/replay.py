@@ -13,6 +13,7 @@ from rollbackd import registry
 from rollbackd.cli.command import OK, Commands
 from rollbackd.cli.options import add_output
 from rollbackd.cli.replay_text import print_story
+from rollbackd.cli.terminal import printable
 from rollbackd.config.loading import load
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.engine import Engine
@@ -27,7 +28,13 @@ def add(commands: Commands) -> None:
         description="Feed a recording to the engine and print what it decides: the same bytes every time.",
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="a JSON Lines recording")
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="judge by this configuration's policies")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="judge by this configuration's policies (default: RECORDING.yaml if it exists, else the default policy)",
+    )
     add_output(parser)
     parser.set_defaults(run=run)
 
@@ -35,7 +42,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Replay each recording by itself. Raises ConfigError and RecordingError."""
     for path in options.recordings:
-        outcomes = _outcomes(path, options.config)
+        outcomes = _outcomes(path, options.config or _beside(path))
         if options.format == "json":
             for outcome in outcomes:
                 if isinstance(outcome, Decision):
@@ -43,6 +50,15 @@ def run(options: argparse.Namespace) -> int:
         else:
             print_story(path, outcomes, options.color)
     return OK
+
+
+def _beside(recording: Path) -> Path | None:
+    """The configuration that lies beside a recording, as `RECORDING.yaml`."""
+    config = recording.with_name(recording.name + ".yaml")
+    if not config.is_file():
+        return None
+    print(f"rollbackd: {printable(recording.name)} is judged by {printable(config.name)}", file=sys.stderr)
+    return config
 
 
 def _outcomes(path: Path, config: Path | None) -> Iterator[Outcome]:

@@ -78,11 +78,15 @@ def amount(value: float, unit: str) -> str:
         return f"{percent:.0f}%" if percent in (0, 100) else f"{percent:.{2 if percent < 1 else 1}f}%"
     if unit == "s":
         return f"{value * 1000:.0f} ms" if abs(value) < 1 else f"{value:.2f} s"
+    if unit.startswith("1/"):
+        return f"{value:,.4g} per {unit[2:]}"
     return f"{value:,.4g} {unit}".rstrip()
 
 
 def numbers(evidence: Evidence) -> str:
-    """The numbers that a piece of evidence rests on, in one line; empty where it has none."""
+    """The numbers that a piece of evidence rests on, in one line; empty where nothing was counted."""
+    if not evidence.samples:
+        return ""
     parts = []
     if evidence.observed is not None:
         seen = amount(evidence.observed, evidence.unit)
@@ -92,8 +96,7 @@ def numbers(evidence: Evidence) -> str:
         if evidence.baseline is not None:
             seen += f" against {amount(evidence.baseline, evidence.unit)}"
         parts.append(seen)
-    if evidence.samples:
-        parts.append(f"{evidence.samples:,.0f} samples")
+    parts.append(f"{evidence.samples:,.0f} samples")
     if evidence.onset is not None:
         parts.append(f"since {time_of_day(evidence.onset)}")
     return ", ".join(parts)
