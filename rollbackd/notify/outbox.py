@@ -154,9 +154,9 @@ class Outbox:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _deliver_all(self, name: str, items: Sequence[Item]) -> None:
-        """Deliver one after another, up to the first that fails."""
+        """Deliver one after another, up to the first that fails; what failed before comes after what did not."""
         lane, notifier = self._lanes[name], self._notifiers.get(name)
-        for item in items:
+        for item in sorted(items, key=lambda item: item.attempts):
             failure = await self._try(item, notifier)
             if failure is None:
                 lane.failures = 0

@@ -59,23 +59,23 @@ async def receiving() -> AsyncIterator[Receiver]:
 
 @dataclass(frozen=True)
 class Harness:
-    """How one notifier is configured for a receiver's URL, with every secret it takes, and a time limit of 200 ms.
+    """How one notifier is configured for a receiver's URL and a time limit, with every secret it takes.
 
     `key_of` finds a message's key in what arrived.
     """
 
-    settings: Callable[[str], Mapping[str, object]]
+    settings: Callable[[str, str], Mapping[str, object]]
     key_of: Callable[[Mapping[str, str], bytes], str]
 
 
-def _webhook(url: str) -> Mapping[str, object]:
+def _webhook(url: str, timeout: str) -> Mapping[str, object]:
     secret = {"env": SECRET_VARIABLE}
     return {
         "url": f"{url}/{SECRET}",
         "bearer": secret,
         "hmac": secret,
         "headers": {"X-Token": secret},
-        "timeout": "200ms",
+        "timeout": timeout,
     }
 
 
@@ -87,9 +87,9 @@ HARNESSES: Mapping[str, Harness] = {"webhook": Harness(settings=_webhook, key_of
 """A notifier without a line here fails the suite."""
 
 
-def build(name: str, url: str, clock: Clock) -> Notifier:
+def build(name: str, url: str, clock: Clock, timeout: str = "10s") -> Notifier:
     adapter = registry.load("notifier", name)
-    config = adapter.config.model_validate(HARNESSES[name].settings(url))
+    config = adapter.config.model_validate(HARNESSES[name].settings(url, timeout))
     notifier: Notifier = adapter.build(config, NotifierContext(name="ops", clock=clock))
     return notifier
 

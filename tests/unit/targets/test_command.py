@@ -106,11 +106,10 @@ async def test_history_keeps_the_scripts_order_and_names_each_once(make: Make) -
         ("exit 65", Permanent),
         ("no-such-program", Permanent),
         ("kill -TERM $$", Temporary),
-        ("sleep 30", Temporary),
     ],
 )
 async def test_exit_codes_say_whether_to_try_again(make: Make, body: str, kind: type[RollbackdError]) -> None:
-    target = make(current=body, timeout="200ms")
+    target = make(current=body)
     with pytest.raises(kind, match=r"^current: "):
         await target.current()
 
@@ -160,6 +159,11 @@ async def test_what_is_in_place_already_is_not_switched_to(make: Make, world: Pa
     (world / "in-place").write_text("v1\n")
     await make().revert(ORDER)
     assert reverts(world) == []
+
+
+async def test_a_question_that_hangs_is_ended(make: Make) -> None:
+    with pytest.raises(Temporary, match=r"0\.2 s"):
+        await make(current="sleep 30", timeout="200ms").current()
 
 
 async def test_a_script_that_hangs_is_ended(make: Make) -> None:

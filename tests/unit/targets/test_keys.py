@@ -92,6 +92,15 @@ def test_a_line_torn_by_a_crash_was_never_written(keys: SpentKeys, tmp_path: Pat
     assert keys.judge(order(2), "v1") is Next.FINISH
 
 
+def test_nothing_of_a_torn_line_is_left_behind_a_shorter_one(keys: SpentKeys, tmp_path: Path) -> None:
+    file = tmp_path / "state" / "reverts.jsonl"
+    keys.begin(order(1), AT)
+    file.write_bytes(file.read_bytes() + b'{"key":"' + b"~" * 1000)
+    keys.finish(order(1), AT)
+    assert keys.judge(order(1), "v1") is Next.NOTHING
+    assert b"~" not in file.read_bytes()
+
+
 def test_a_damaged_line_is_told_with_its_place(keys: SpentKeys, tmp_path: Path) -> None:
     file = tmp_path / "state" / "reverts.jsonl"
     keys.begin(order(1), AT)
