@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 
 IMPORTED_AS = {
     "aiohttp": "aiohttp.web",
-    "aiosqlite": "aiosqlite",
     "msgspec": "msgspec",
     "prometheus-client": "prometheus_client",
     "pydantic": "pydantic",
