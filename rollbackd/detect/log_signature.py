@@ -54,12 +54,19 @@ class LogSignature(Rule, tag="log_signature"):
         return self.known_since is not None and self.known_since <= scene.deployed_at - 2 * self.lasting
 
     def _worst(self) -> tuple[str, tuple[int, float, float]] | None:
-        return max(self.new.items(), key=lambda item: _strength(item[1], self.lasting), default=None)
+        return max(self.new.items(), key=lambda item: self._strength(item[1]), default=None)
 
     @property
     def strength(self) -> float:
         worst = self._worst()
-        return _strength(worst[1], self.lasting) if worst is not None else 0.0
+        return self._strength(worst[1]) if worst is not None else 0.0
+
+    def _strength(self, seen: tuple[int, float, float]) -> float:
+        """Lines; short of what convicts until they have kept coming for `lasting` seconds."""
+        count, first, last = seen
+        if last - first >= self.lasting:
+            return float(count)
+        return min(count, self.lines) * (last - first) / self.lasting
 
     @property
     def threshold(self) -> float:
@@ -97,9 +104,3 @@ class LogSignature(Rule, tag="log_signature"):
             threshold=self.threshold,
             onset=worst[1][1] if worst is not None else None,
         )
-
-
-def _strength(seen: tuple[int, float, float], lasting: float) -> float:
-    """Lines, held back in proportion until they have kept coming for `lasting` seconds."""
-    count, first, last = seen
-    return float(count) if lasting <= 0 else count * min(1.0, (last - first) / lasting)

@@ -18,7 +18,8 @@ class Series(msgspec.Struct):
 
     A sample that arrives late finds its place among them; it covers no time, since the others already do. When the
     rows run out, the older half is merged pairwise, so the newest samples stay as fine as they came.
-    `interval` is the usual time between samples in seconds (an exponential average), 0 until known.
+    `interval` is the usual time between samples in seconds (an exponential average that a gap moves little), 0 until
+    known.
     """
 
     rows: list[list[float]] = []
@@ -30,7 +31,8 @@ class Series(msgspec.Struct):
         start = t if self.last is None else min(self.last, t)
         covered = t - start
         if self.last is not None and covered > 0:
-            self.interval = covered if self.interval == 0 else self.interval + 0.1 * (covered - self.interval)
+            usual = self.interval or covered
+            self.interval = usual + 0.1 * (min(covered, 3 * usual) - usual)
         self.last = t if self.last is None else max(self.last, t)
         bisect.insort_right(self.rows, [start, t, *values], key=_end)
         if len(self.rows) > MAX_ROWS:
