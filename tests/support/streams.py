@@ -40,7 +40,8 @@ class Service:
     """One service's source: what it would have sent. Times are seconds after `START`, so tests read easily.
 
     `rate` is in requests a second, `usual_errors` a share of them, `median` in seconds with log-normal `spread`;
-    `labelled` streams carry the version. `burst` makes traffic uneven: the rate's coefficient of variation.
+    `labelled` streams carry the version. `burst` makes traffic uneven: the rate's coefficient of variation. What is
+    not `probed` sends no probes, what is not `timed` no latencies.
     """
 
     name: str = "shop"
@@ -53,6 +54,7 @@ class Service:
     labelled: bool = False
     burst: float = 0.0
     probed: bool = True
+    timed: bool = True
     bounds: tuple[float, ...] = BOUNDS
     version: str = ""
     random: random.Random = field(init=False, repr=False)
@@ -98,7 +100,8 @@ class Service:
                 label = ran if self.labelled else None
                 failed = self.failures(total, share)
                 yield Requests(t=t, service=self.name, version=label, total=total, errors=failed)
-                yield self.latency(t, total, slower, label)
+                if self.timed:
+                    yield self.latency(t, total, slower, label)
             if self.probed:
                 yield Probe(t=t, service=self.name, up=up, duration=self.random.uniform(0.001, 0.01))
             for message, often in (logs or {}).items():

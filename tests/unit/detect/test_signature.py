@@ -1,0 +1,52 @@
+"""What makes two log lines the same complaint."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollbackd.detect.signature import MAX_CHARS, signature
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("connection refused", "connection refused"),
+        ("timeout after 250 ms", "timeout after * ms"),
+        ("timeout after 0.25s", "timeout after *s"),
+        ("balance is -12,50 EUR", "balance is * EUR"),
+        ("user 'bob' not found", "user * not found"),
+        ('user "o\'hara" not found', "user * not found"),
+        ("cannot open /srv/app/2024/x.log: denied", "cannot open *: denied"),
+        ("refused by 10.0.0.7:5432", "refused by *"),
+        ("order 3f2504e0-4f89-11d3-9a0c-0305e82c3301 lost", "order * lost"),
+        ("segfault at 0x7ffe01", "segfault at *"),
+        ("commit 9f86d081884c broke", "commit * broke"),
+        ("added decade facade", "added decade facade"),
+        ("  spaced \t out\n", "spaced out"),
+        ("", ""),
+    ],
+)
+def test_particulars_are_taken_out(message: str, expected: str) -> None:
+    assert signature(message) == expected
+
+
+def test_lines_that_differ_in_particulars_only_are_the_same() -> None:
+    assert signature("shop.py:12 request 81 took 3.5 s") == signature("shop.py:990 request 7 took 12.1 s")
+
+
+def test_different_complaints_stay_different() -> None:
+    assert signature("disk full") != signature("disk slow")
+
+
+@given(st.text(max_size=2000))
+def test_a_signature_is_short_and_of_one_line_whatever_the_message(message: str) -> None:
+    made = signature(message)
+    assert len(made) <= MAX_CHARS
+    assert "\n" not in made
+
+
+def test_a_message_of_ten_megabytes_costs_no_more_than_a_short_one() -> None:
+    assert len(signature("x" * 10_000_000)) <= MAX_CHARS
+    assert len(signature("'" * 10_000_000)) <= MAX_CHARS
