@@ -106,7 +106,7 @@ class Engine:
             if not watch.is_rollback and watch.previous is not None:
                 state.releases.stand(watch.version, "superseded", event.t)
             yield self._close(state, watch, "superseded", f"{event.version} was deployed before the bake ended")
-            if watch.version == previous and not watch.is_rollback:
+            if watch.version == previous and watch.previous is not None and not watch.is_rollback:
                 state.condemned = watch  # a human may be undoing what was held back: judge by what was before it
         yield self._open(event, previous, state)
 
