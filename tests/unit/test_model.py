@@ -1,0 +1,74 @@
+"""Events made by code are held to the same bounds as those that are read."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+
+from rollbackd.model import LAST_MOMENT, Alert, AnyEvent, DeploymentEvent, Gauge, Latency, Log, Probe, Requests
+
+
+@pytest.mark.parametrize("t", [-1.0, math.nan, math.inf, -math.inf, 1_763_898_248_250.0])
+def test_a_moment_is_a_moment(t: float) -> None:
+    """Milliseconds, above all, are none: they would carry the engine's time to the end of the calendar."""
+    with pytest.raises(ValueError, match="must be a moment in Unix seconds"):
+        Probe(t=t, service="shop", up=True, duration=0.1)
+
+
+def test_the_first_and_the_last_moment_are_moments() -> None:
+    for t in (0.0, LAST_MOMENT):
+        assert Probe(t=t, service="shop", up=True, duration=0.1).t == t
+
+
+@pytest.mark.parametrize(("total", "errors"), [(1.0, 1.5), (math.nan, 1.0), (1.0, math.nan)])
+def test_no_more_requests_fail_than_there_are(total: float, errors: float) -> None:
+    with pytest.raises(ValueError, match="`errors` exceeds `total`"):
+        Requests(t=1, service="shop", total=total, errors=errors)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "fault"),
+    [
+        ({}, "must end with"),
+        ({"+Inf": 1.0, "1": 2.0}, "rising order"),
+        ({"1": 1.0, "1.0": 1.0, "+Inf": 1.0}, "rising order"),
+        ({"1": 2.0, "+Inf": 1.0}, "cumulative"),
+        ({"1": math.nan, "+Inf": 1.0}, "cumulative"),
+        ({" 1": 1.0, "+Inf": 1.0}, "is neither"),
+        ({"": 1.0, "+Inf": 1.0}, "is neither"),
+        ({"x" * 1000: 1.0, "+Inf": 1.0}, "`" + "x" * 50 + "` is neither"),
+        ({"١": 1.0, "+Inf": 1.0}, "is neither"),
+    ],
+)
+def test_buckets_are_cumulative_and_named_by_rising_bounds(buckets: dict[str, float], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Latency(t=1, service="shop", buckets=buckets)
+
+
+@pytest.mark.parametrize("bounds", [["+Inf"], ["0", "+Inf"], ["-1", "1e-05", ".5", "1.", "+2.5E+1", "+Inf"]])
+def test_bounds_are_written_as_numbers_are(bounds: list[str]) -> None:
+    assert Latency(t=1, service="shop", buckets=dict.fromkeys(bounds, 3.0)).buckets["+Inf"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DeploymentEvent(t=1, service="shop", version="2", phase="started"),
+        Requests(t=1, service="shop", total=1, errors=0),
+        Latency(t=1, service="shop", buckets={"+Inf": 1.0}),
+        Gauge(t=1, service="shop", name="load", value=-1.0),
+        Probe(t=1, service="shop", up=True, duration=0.1),
+        Log(t=1, service="shop", level="error", message=""),
+        Alert(t=1, service="shop", name="Down", status="firing", severity=""),
+    ],
+)
+def test_an_event_is_never_changed(event: AnyEvent) -> None:
+    with pytest.raises(AttributeError):
+        event.t = 2.0  # type: ignore[misc]  # the very thing that must fail
+
+
+def test_each_kind_of_event_names_its_type() -> None:
+    written = msgspec.json.encode(Log(t=1, service="shop", level="error", message="x"))
+    assert msgspec.json.decode(written)["type"] == "log"
