@@ -52,6 +52,8 @@ class Teller:
                 state=state,
                 detail=detail,
                 at=at,
+                reason=plan.reason,
+                requested_by=plan.requested_by,
             )
         )
 

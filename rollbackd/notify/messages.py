@@ -110,33 +110,44 @@ _WATCH: Mapping[str, tuple[str, Severity, str]] = {
 
 
 def rollback_message(
-    *, rollback_id: str, service: str, version: str, to: str, state: str, detail: str, at: float
+    *,
+    rollback_id: str,
+    service: str,
+    version: str,
+    to: str,
+    state: str,
+    detail: str,
+    at: float,
+    reason: str = "",
+    requested_by: str = "engine",
 ) -> Message | None:
-    """A rollback's arrival in a state that people care about; None for the steps between."""
+    """A rollback's step that people care about: its beginning and how it ended. None for the steps between."""
     if state not in _ROLLBACK:
         return None
     title, severity, then = _ROLLBACK[state]
     return Message(
-        key=f"{rollback_id}-{state}",
+        key=f"{rollback_id}:{state}",
         t=at,
         topic="rollback",
         service=service,
         severity=severity,
         title=_line(f"{service}: {title.format(version=version, to=to)}", _LONGEST_TITLE),
         text=_text(
-            f"What: {version} -> {to}",
-            f"Why: {detail}" if detail else "",
+            f"What: {version} -> {to}, asked for by {requested_by}",
+            f"Why: {reason}" if reason else "",
+            f"Now: {detail}" if detail else "",
             f"Next: {then}",
             f"More: rollbackd show {rollback_id}",
         ),
-        details=_details({"id": rollback_id, "version": version, "to": to, "state": state}),
+        details=_details(
+            {"id": rollback_id, "version": version, "to": to, "state": state, "requested_by": requested_by}
+        ),
     )
 
 
 _ROLLBACK: Mapping[str, tuple[str, Severity, str]] = {
-    "reverted": ("{to} is back in place of {version}", "warning", "the service is watched until it is well again"),
+    "reverting": ("{version} is being rolled back to {to}", "warning", "the service is watched until it is well again"),
     "verified": ("rolled back to {to}, and the service is well again", "info", "nothing"),
-    "failed": ("the rollback to {to} failed", "critical", "it is escalated: somebody has to look"),
     "escalated": ("the rollback to {to} needs somebody", "critical", "rollbackd does no more about this deployment"),
 }
 

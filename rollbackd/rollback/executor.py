@@ -18,8 +18,7 @@ from rollbackd.aiokit import Clock, RetryPolicy, retry
 from rollbackd.errors import Permanent, RollbackdError, Temporary
 from rollbackd.fields import Duration, Model
 from rollbackd.ledger.base import FINAL_STATES, Ledger, Rollback, RollbackState
-from rollbackd.rollback.journal import Journal
-from rollbackd.rollback.messages import MessagesFor
+from rollbackd.rollback.journal import Journal, MessagesFor
 from rollbackd.rollback.preflight import objections
 from rollbackd.rollback.timing import TimedOut, within
 from rollbackd.rollback.verification import Trial, Verification, Verifier, in_words

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Temporary
 from rollbackd.ledger.base import Ledger, Rollback, RollbackState
-from rollbackd.rollback.messages import MessagesFor
+from rollbackd.notify.base import Message
 from rollbackd.rollback.states import may_follow
 
 LONGEST_WAIT_S = 15.0
+
+MessagesFor: TypeAlias = Callable[[Rollback, RollbackState, str, float], Sequence[tuple[str, Message]]]
+"""(rollback before the step, new state, detail, moment) to (notifier name, message) pairs."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.rollback")
 

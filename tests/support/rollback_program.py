@@ -24,11 +24,11 @@ from rollbackd.ledger.sqlite.ledger import SqliteLedger
 from rollbackd.model import Release, Verdict
 from rollbackd.notify.base import Message
 from rollbackd.rollback.executor import Executor, Limits
-from rollbackd.rollback.messages import announcing
 from rollbackd.rollback.verification import Verification
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
 from rollbackd.targets.release_dir import ADAPTER
 from tests.contract.ledgers import plan
+from tests.support.announcing import announcing
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ def everything() -> list[Message]:
     ]
     for state in get_args(WatchState):
         told += [watch_message(change(state)), watch_message(change(state, is_rollback=True))]
-    told += [rollback(state) for state in ("planned", "reverted", "verified", "failed", "escalated")]
+    told += [rollback(state) for state in ("planned", "reverting", "verified", "failed", "escalated")]
     told += [
         config_refused_message(path="/etc/rollbackd.yaml", faults=["line 3: no"], at=T0),
         source_down_message(service="checkout", source="metrics", reason="connection refused", since=T0),
@@ -130,15 +130,15 @@ def test_what_went_wrong_after_a_rollback_is_critical() -> None:
     assert message.key == f"{deployment_id('checkout', '2.0', T0)}-unrecovered"
 
 
-@pytest.mark.parametrize("state", ["planned", "preflight", "reverting", "verifying"])
+@pytest.mark.parametrize("state", ["planned", "preflight", "reverted", "verifying", "failed"])
 def test_the_steps_between_are_told_to_nobody(state: str) -> None:
     assert rollback(state) is None
 
 
 def test_a_failed_rollback_tells_why() -> None:
-    message = rollback("failed")
+    message = rollback("escalated")
     assert message is not None
-    assert "Why: the restart failed" in message.text
+    assert "Now: the restart failed" in message.text
     assert message.severity == "critical"
 
 
@@ -152,7 +152,7 @@ def test_many_faults_of_a_configuration_are_counted() -> None:
 def test_different_things_have_different_keys() -> None:
     keys = [message.key for message in everything()]
     # a decision and its shadow, a watch and the same as a rollback's, are two ways to tell of one thing
-    assert len(set(keys)) == 3 + len(get_args(WatchState)) - 1 + 4 + 3
+    assert len(set(keys)) == 3 + len(get_args(WatchState)) - 1 + 3 + 3
 
 
 def test_what_services_wrote_cannot_draw_on_the_readers_screen() -> None:

@@ -13,10 +13,10 @@ from rollbackd.ledger.sqlite.ledger import SqliteLedger
 from rollbackd.model import Release, Verdict
 from rollbackd.notify.base import Message
 from rollbackd.rollback.executor import Executor, Limits
-from rollbackd.rollback.messages import announcing
 from rollbackd.rollback.verification import Verification
 from rollbackd.targets.base import Readiness, RevertOrder, TargetChange
 from tests.contract.ledgers import plan
+from tests.support.announcing import announcing
 from tests.support.clock import ManualClock, settle
 
 T = TypeVar("T")

@@ -42,8 +42,8 @@ async def test_the_intention_is_on_disk_before_the_target_is_touched(house: Hous
 async def test_people_are_told_of_the_start_and_of_the_end(house: House) -> None:
     await house.finish(house.start(await house.planned()))
     assert [(one.severity, one.title) for one in await house.told()] == [
-        ("warning", "checkout: rolling back 2.0 to 1.0"),
-        ("info", "checkout: rolled back to 1.0, which is healthy"),
+        ("warning", "checkout: 2.0 is being rolled back to 1.0"),
+        ("info", "checkout: rolled back to 1.0, and the service is well again"),
     ]
 
 
@@ -81,7 +81,7 @@ async def test_what_someone_else_changed_is_not_reverted(house: House, in_place:
     assert "revert" not in house.target.calls
     assert house.target.version == in_place
     (message,) = await house.told()
-    assert (message.severity, message.title) == ("critical", "checkout: the rollback of 2.0 needs you")
+    assert (message.severity, message.title) == ("critical", "checkout: the rollback to 1.0 needs somebody")
     assert said in message.text
 
 

