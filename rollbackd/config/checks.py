@@ -36,7 +36,7 @@ def _times(policy: Policy, own: Defaults, path: KeyPath, findings: Findings) -> 
     ):
         said = [key for key in (longer, shorter) if key in own.model_fields_set]
         involved = [(*top, key) for top in (path, ("defaults",)) for key in (longer, shorter)]
-        if not said or any(findings.touches(key) for key in involved):
+        if any(findings.touches(key) for key in involved):
             continue
         long, short = getattr(policy, longer), getattr(policy, shorter)
         if long <= short:

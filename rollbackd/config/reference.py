@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
-from rollbackd.config.blocks import STREAMS
+from rollbackd.config.excerpt import SHORT, Example
 from rollbackd.config.json_schema import JsonObject
 
 _INTRODUCTION = """\
@@ -43,6 +41,15 @@ The file of a secret is read anew when it is needed, so a credential can be rota
 A key is text as it stands there, also `on`, `no` or `42`. Anchors, aliases and `<<` merges work. The file is UTF-8, and
 at most 4 MiB.
 
+## Checking it
+
+`rollbackd check -c FILE` exits with 0 where the file is in order and with 2 where it has faults. Each fault is a line
+`FILE:LINE: where: what is wrong, and what would be right` on standard output. It also asks that every secret can be
+read; `--without-secrets` leaves that out, for machines that must not have them. With `--format json` it prints one
+object: `file`, `valid`, `faults` (each with `file`, `line`, `where`, `message`; line 0 is the file as a whole),
+`config` (`sha256`, and `commit` or null), `services` (each with `name`, `mode`, `target` or null, `sources`), and
+`notes`, sentences on what is allowed but perhaps not meant.
+
 ## Changing it
 
 The daemon reads the file again when it changes, and on SIGHUP. A file with faults is refused as a whole: the log names
@@ -58,7 +65,6 @@ _ADAPTERS = {
     "intake": ("Intakes", "What others may push over HTTP: `intake: {NAME: ...}`, or `{NAME: off}`."),
     "ledger": ("Ledgers", "Where it is remembered what was decided and done: `ledger: {NAME: ...}`."),
 }
-_SHORT = {source: key for key, source in STREAMS.items()}
 _TITLES = {
     "LogSettings": "log",
     "AuthSettings": "auth",
@@ -85,7 +91,7 @@ class _Page:
         own = {key: field for key, field in service["properties"].items() if key not in shared}
         self._definitions: Mapping[str, JsonObject] = {**definitions, "Service": {**service, "properties": own}}
         self._schema = schema
-        self._example = _Example(full)
+        self._example = Example(full)
         self._shown: list[str] = []
 
     def text(self, introduction: str) -> str:
@@ -110,8 +116,8 @@ class _Page:
         """The shorter ways to write an adapter's block."""
         texts = [form["title"] for form in _block_forms(self._schema, kind, name) if form.get("type") == "string"]
         sentences = []
-        if kind == "source" and name in _SHORT:
-            key = _SHORT[name]
+        if kind == "source" and name in SHORT:
+            key = SHORT[name]
             sentences.append(f"A service's `{key}:` is this source without its name, one or a list.")
         if texts:
             sentences.append(f"Text alone is its `{texts[0]}`.")
@@ -282,54 +288,3 @@ def _prose(definition: JsonObject) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-class _Example:
-    """Cuts out of a YAML file the lines of one of its values."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
-        self._root = yaml.compose(text, Loader=yaml.SafeLoader)
-
-    def adapter(self, kind: str, name: str) -> tuple[str | int, ...] | None:
-        """Where the file shows an adapter."""
-        shown = [path for path in self._paths(self._root, ()) if self._shows(path, kind, name)]
-        return max(shown, key=lambda path: len(self.excerpt(path)), default=None)
-
-    def _shows(self, path: tuple[str | int, ...], kind: str, name: str) -> bool:
-        holders = {"target": "target", "notifier": "notify", "intake": "intake", "ledger": "ledger"}
-        if kind == "source":
-            return len(path) == 3 and path[0] == "services" and path[2] == _SHORT.get(name, name)
-        return bool(path) and path[-1] == name and holders[kind] in path
-
-    def _paths(self, node: yaml.Node | None, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-        yield path
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                yield from self._paths(value, (*path, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                yield from self._paths(value, (*path, index))
-
-    def excerpt(self, path: tuple[str | int, ...]) -> str:
-        """The lines of the value at `path`, with its key."""
-        node: Any = self._root
-        start = 0
-        for step in path:
-            if isinstance(node, yaml.MappingNode):
-                key, node = next((k, v) for k, v in node.value if k.value == step)
-                start = key.start_mark.line
-            else:
-                node = node.value[step]
-                start = node.start_mark.line
-        lines = self._lines[start : max(_last_line(node), start) + 1]
-        margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-        return "\n".join(line[margin:] for line in lines)
-
-
-def _last_line(node: yaml.Node) -> int:
-    """The line where a value's text ends; a block's own mark lies on what follows it."""
-    last = node.value[-1] if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style else None
-    if last is not None:
-        return _last_line(last[1] if isinstance(last, tuple) else last)
-    return node.end_mark.line if node.end_mark is not None else 0

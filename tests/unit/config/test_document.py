@@ -85,6 +85,12 @@ def test_merges_of_merges_are_not_blown_up_either() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_merging_the_same_again_and_again_costs_as_well() -> None:
+    base = ", ".join(f"k{n}: 1" for n in range(1000))
+    text = f"base: &base {{{base}}}\nuse: {{<<: [{', '.join(['*base'] * 500)}]}}\n"
+    assert "more than 200000 values" in fault(text.encode()).message
+
+
 def test_every_key_and_item_has_its_line() -> None:
     document, _ = read("# first\na:\n  b: 1\n  c:\n    - x\n    - {d: 2}\n")
     assert dict(document.lines) == {

@@ -142,6 +142,16 @@ def test_an_untracked_file_in_a_work_tree_is_marked(tracked: Path, ignored: bool
 
 
 @pytest.mark.needs("git")
+def test_a_name_with_a_star_stands_for_itself_alone(tracked: Path) -> None:
+    star = tracked.parent / "a*.yaml"
+    star.write_text("mode: act\n")
+    git(tracked.parent, "add", ":(literal)a*.yaml")
+    git(tracked.parent, "commit", "--quiet", "--message", "two")
+    (tracked.parent / "ab.yaml").write_text("mode: act\n")
+    assert loaded(star).stamp.commit == git(tracked.parent, "rev-parse", "HEAD")
+
+
+@pytest.mark.needs("git")
 def test_a_link_into_a_work_tree_counts_as_what_it_leads_to(
     tracked: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
