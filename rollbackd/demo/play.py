@@ -46,7 +46,7 @@ async def play(fault: Fault, folder: Path, record: Path | None, audience: Audien
     except DemoFailed as error:
         problem = str(error)
     if problem is not None:
-        timeline.add("failed", time.time(), problem.splitlines()[0])
+        timeline.add("failed", time.time(), problem.splitlines()[0].rstrip(":"))
     return scene.report(problem)
 
 

@@ -1,0 +1,83 @@
+"""A decision as a page, and a watch's end as a line."""
+
+from __future__ import annotations
+
+import io
+from typing import get_args
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from rollbackd.cli.render import THEME
+from rollbackd.cli.render_decision import decision_text, watch_change_text
+from rollbackd.model import Decision, GuardAnswer, WatchChange, WatchState
+from tests.support.backend import NOW, decision, evidence
+
+
+class _Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def printed(subject: Decision | WatchChange, width: int = 120, *, ascii_only: bool = False) -> str:
+    file = _Ascii() if ascii_only else io.StringIO()
+    console = Console(file=file, width=width, theme=THEME, markup=False, highlight=False)
+    if isinstance(subject, Decision):
+        decision_text(console, subject)
+    else:
+        watch_change_text(console, subject)
+    return file.getvalue()
+
+
+def test_the_page_says_what_when_why_and_what_else() -> None:
+    page = printed(decision().decision, 200)
+    for word in (
+        "ROLLBACK",
+        "checkout",
+        "v2 → v1",
+        "2023-11-14 22:11:20 UTC",
+        "errors rose from 0.2% to 4.1%",
+        "trouble began 22:10:00.0 (1 min 40 s later)",
+        "3 min after the deployment",
+        "by rule error_ratio",
+        "other services are as they were",
+        "no rollback in the last 10 min",
+    ):
+        assert word in page
+
+
+def test_trouble_that_began_before_the_deployment_is_told_as_such() -> None:
+    early = msgspec.structs.replace(evidence(), onset=NOW - 330)
+    page = printed(msgspec.structs.replace(decision().decision, evidence=(early,)))
+    assert "trouble began 22:07:50.0 (30 s before)" in page
+
+
+def test_a_guard_that_refused_stands_out() -> None:
+    refused = GuardAnswer(guard="freeze", verdict="hold", reason="frozen until Monday")
+    page = printed(msgspec.structs.replace(decision().decision, action="hold", to=None, guards=(refused,)))
+    assert "HOLD" in page
+    assert "freeze: hold" in page
+    assert "frozen until Monday" in page
+
+
+def test_a_bare_decision_has_no_empty_sections() -> None:
+    page = printed(msgspec.structs.replace(decision().decision, evidence=(), considered=(), guards=()))
+    assert not any(title in page for title in ("Evidence", "Also considered", "Guards"))
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    page = printed(decision().decision, ascii_only=True)
+    assert page.isascii()
+    assert "v2 -> v1" in page
+    assert "########" in page
+
+
+@pytest.mark.parametrize("state", get_args(WatchState))
+def test_every_end_of_a_watch_has_its_words(state: WatchState) -> None:
+    change = WatchChange(
+        t=NOW, service="checkout", version="v2", previous="v1", deployed_at=NOW - 300, state=state, reason="that is why"
+    )
+    line = printed(change)
+    assert line.startswith("2023-11-14 22:13:20 UTC  checkout  release v2")
+    assert line.endswith(". that is why\n")
+    assert ("(after v1)" in line) == (state == "opened")
