@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 import structlog
 
+PATIENCE_S = 1.0
+"""How long a supervisor that does not read may hold us up."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.systemd")
 
 
@@ -25,16 +28,17 @@ class SystemdNotifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+                connection.settimeout(PATIENCE_S)
                 connection.connect(self._address)
                 connection.send(state.encode())
         except OSError as error:
-            log.warning("systemd_not_told", state=state, error=error.strerror)
+            log.warning("systemd_not_told", state=state, error=error.strerror or str(error))
 
 
 def _watchdog(environment: Mapping[str, str]) -> float | None:
     """How often, in seconds, systemd wants to hear from us at least; None where it does not ask."""
     wanted_of = environment.get("WATCHDOG_PID", str(os.getpid()))
     microseconds = environment.get("WATCHDOG_USEC", "")
-    if wanted_of != str(os.getpid()) or not microseconds.isdigit() or int(microseconds) == 0:
+    if wanted_of != str(os.getpid()) or not microseconds.isdecimal() or int(microseconds) == 0:
         return None
     return int(microseconds) / 1e6
