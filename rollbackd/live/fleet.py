@@ -13,14 +13,17 @@ from rollbackd.aiokit import Clock, Tasks
 from rollbackd.config.blocks import Catalog
 from rollbackd.config.schema import Config, Service
 from rollbackd.engine import Engine
-from rollbackd.errors import Temporary
-from rollbackd.ledger.base import Pause
+from rollbackd.errors import Permanent, Temporary
+from rollbackd.ledger.base import Mode, Pause
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.streams import Stream
 from rollbackd.sources.base import SourceContext
 from rollbackd.targets.base import Target, TargetContext
 from rollbackd.telemetry import Metrics
+
+STOP_WITHIN_S = 10.0
+"""How long a service's tasks may take to end; one that takes longer is left to the end of the daemon."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.fleet")
 
@@ -32,7 +35,26 @@ class Running:
     settings: Service
     place: Place
     streams: tuple[Stream, ...]
+    mode: Mode = "act"
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def leave(self) -> None:
+        """Begin to stop, and be seen no more."""
+        for task in self.tasks:
+            task.cancel()
+        for stream in self.streams:
+            stream.forget()
+        self.place.forget()
+
+    async def ended(self) -> None:
+        """Return once it has stopped; what goes wrong then is logged, since nothing is lost by it."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=STOP_WITHIN_S)
+        try:
+            if self.place.target is not None:
+                await self.place.target.close()
+        except Exception:
+            log.exception("target_not_closed", service=self.place.service)
 
 
 class Fleet:
@@ -88,23 +110,27 @@ class Fleet:
             if name not in self._running or _wiring(self._running[name].settings) != _wiring(settings)
         }
         gone = [name for name in self._running if name not in config.services]
-        for name in (*changed, *gone):
-            if name in self._running and self._running[name].place.rollback_id is not None:
+        for name, running in self._running.items():
+            turned = name in gone or running.mode != config.mode_for(name)
+            if running.place.rollback_id is not None and (turned or name in changed):
                 raise Temporary(f"a rollback of {name} is running: its settings cannot change until it ends")
         built = {name: self._build(name, settings) for name, settings in changed.items()}
-        for name in (*gone, *(name for name in changed if name in self._running)):
-            await self._stop(self._running.pop(name))
-        for name, running in built.items():
-            self._start(name, running)
+        # Nothing is awaited from here until the new parts are in place: no decision meets a service without a target.
+        former = [self._running.pop(name) for name in (*gone, *changed) if name in self._running]
+        for running in former:
+            running.leave()
+        for name, fresh in built.items():
+            self._start(name, fresh)
         for name, settings in config.services.items():
-            self._running[name].settings = settings
+            self._running[name].settings, self._running[name].mode = settings, config.mode_for(name)
         self._running = {name: self._running[name] for name in config.services}
+        await asyncio.gather(*(running.ended() for running in former))
 
     def _build(self, name: str, settings: Service) -> Running:
         target: Target | None = None
         if settings.target is not None:
             state_dir = self._targets_dir / name
-            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(state_dir)
             context = TargetContext(service=name, clock=self._clock, state_dir=state_dir)
             target = self._catalog.load("target", settings.target.name).build(settings.target.settings, context)
         kind = settings.target.name if settings.target is not None else None
@@ -129,6 +155,7 @@ class Fleet:
         running.place.paused = self._pauses.get(name, self._pauses.get(None))
         running.place.tell()
         for stream in running.streams:
+            stream.show()
             running.tasks.append(self._tasks.restarted(f"source:{name}:{stream.label}", stream.run))
         if running.place.target is not None:
             running.tasks.append(self._tasks.restarted(f"changes:{name}", running.place.follow))
@@ -136,20 +163,11 @@ class Fleet:
         self._running[name] = running
         log.info("service_watched", service=name, target=running.place.kind, sources=[s.label for s in running.streams])
 
-    async def _stop(self, running: Running) -> None:
-        for task in running.tasks:
-            task.cancel()
-        if running.tasks:
-            await asyncio.wait(running.tasks, timeout=10.0)
-        for stream in running.streams:
-            stream.forget()
-        if running.place.target is not None:
-            await running.place.target.close()
-
     async def stop(self) -> None:
-        """Stop all services."""
-        for running in reversed(self._running.values()):
-            await self._stop(running)
+        """Stop all services, side by side."""
+        for running in self._running.values():
+            running.leave()
+        await asyncio.gather(*(running.ended() for running in self._running.values()))
 
     # -- pauses
 
@@ -164,6 +182,13 @@ class Fleet:
     def pauses(self) -> Mapping[str | None, Pause]:
         """The pauses in force."""
         return self._pauses
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Permanent(f"{folder}, where a target keeps what it did, cannot be made: {error.strerror}") from error
 
 
 def _wiring(settings: Service) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from rollbackd.engine import Engine
 from rollbackd.errors import RollbackdError
 from rollbackd.ledger.base import Pause
 from rollbackd.live.pipeline import Pipeline
-from rollbackd.model import DeploymentEvent
+from rollbackd.model import MAX_BACKWARDS_S, DeploymentEvent
 from rollbackd.targets.base import Target
 from rollbackd.telemetry import Metrics
 
@@ -43,7 +43,7 @@ class Place:
         self.problems: tuple[str, ...] = () if target is not None else ("no target is configured",)
         self.paused: Pause | None = None
         self.rollback_id: str | None = None
-        self.tell()
+        self.orders = asyncio.Lock()
 
     # -- what the engine's guards are told
 
@@ -60,6 +60,10 @@ class Place:
         )
         self._metrics.ready.labels(self.service).set(0 if self.problems else 1)
 
+    def forget(self) -> None:
+        """Take its metrics away: the service is gone."""
+        self._metrics.ready.remove(self.service)
+
     def deployment_seen(self) -> None:
         """Something was deployed: what was known of the target is old news until it is asked again."""
         self.in_place = None
@@ -74,9 +78,10 @@ class Place:
             return
         async for change in self.target.changes():
             log.info("deployment_seen", service=self.service, version=change.version, phase=change.phase)
+            self.deployment_seen()
             await self._pipeline.submit(
                 DeploymentEvent(
-                    t=max(change.t, self._clock.now()),
+                    t=max(change.t, self._clock.now() - MAX_BACKWARDS_S / 2),
                     service=self.service,
                     version=change.version,
                     previous=change.previous,
@@ -90,7 +95,12 @@ class Place:
             return
         while True:
             self._nudge.clear()
-            await self._ask(self.target)
+            try:
+                await self._ask(self.target)
+            except Exception as error:
+                self.problems = (f"the target crashed ({type(error).__name__}), the log says more",)
+                self.tell()
+                raise
             self.tell()
             nudged = asyncio.create_task(self._nudge.wait())
             slept = asyncio.create_task(self._sleep())
@@ -110,8 +120,9 @@ class Place:
             to = self._engine.rollback_target(self.service)
             problems = (await target.readiness(to)).problems if to is not None else ()
         except RollbackdError as error:
+            if self.problems != (str(error),):
+                log.warning("target_unreadable", service=self.service, error=str(error))
             self.problems = (str(error),)
-            log.warning("target_unreadable", service=self.service, error=str(error))
             return
         if not self._nudge.is_set():  # a deployment seen while asking makes the answer old
             self.in_place = in_place

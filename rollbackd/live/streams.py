@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from rollbackd.aiokit import Clock
+from rollbackd.errors import RollbackdError
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.model import AnyEvent
 from rollbackd.sources.base import Source
@@ -40,14 +41,21 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.since = self.clock.now()
+
+    def show(self) -> None:
+        """Let its metrics appear."""
         self.metrics.source_up.labels(self.service, self.label).set(0)
 
     async def run(self) -> None:
-        """Run the source until cancelled; a crash is a source that is down."""
+        """Run the source until cancelled; one that crashes, or ends, is down."""
         try:
             await self.source.run(self)
+            raise RuntimeError(f"source {self.label} of {self.service} ended by itself")
+        except RollbackdError as error:
+            self.down(str(error))
+            raise
         except Exception as error:
-            self.down(f"it crashed: {type(error).__name__}")
+            self.down(f"it crashed ({type(error).__name__}), the log says more")
             raise
 
     async def emit(self, event: AnyEvent) -> None:
