@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from rollbackd.live.backend import LiveBackend
 from rollbackd.live.fleet import Fleet
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.rollbacks import EngineVerifier, Rollbacks
-from rollbackd.live.told import Teller
+from rollbackd.live.told import Teller, Told
 from rollbackd.model import WatchChange
 from rollbackd.notify.base import Notifier, NotifierContext
 from rollbackd.notify.outbox import Outbox
@@ -45,17 +45,29 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.daemon")
 
 
 class Daemon:
-    """The daemon for one configuration file. `run` returns when it was asked to stop."""
+    """The daemon for one configuration file. `run` returns when it was asked to stop.
+
+    `record` names a recording in the place of the configuration's.
+    """
 
     def __init__(
-        self, path: Path, loaded: Loaded, catalog: Catalog, clock: Clock, systemd: SystemdNotifier | None = None
+        self,
+        path: Path,
+        loaded: Loaded,
+        catalog: Catalog,
+        clock: Clock,
+        systemd: SystemdNotifier | None = None,
+        record: Path | None = None,
     ) -> None:
         self._path, self._loaded, self._catalog, self._clock = path, loaded, catalog, clock
         self._systemd = systemd or SystemdNotifier()
+        self._record = record or loaded.config.record
         self._stop = asyncio.Event()
         self._registry = CollectorRegistry()
         self._metrics = Metrics(self._registry)
         self._notifiers: dict[str, Notifier] = {}
+        self._reloader = Reloader(path, catalog, loaded, self._apply, clock, refused=self._refused)
+        self._metrics.config_ok.set_function(lambda: 0 if self._reloader.problem else 1)
 
     @property
     def _config(self) -> Config:
@@ -71,6 +83,7 @@ class Daemon:
         Raises Permanent or Temporary where it cannot start, and what an essential part died of.
         """
         async with AsyncExitStack() as stack:
+            self._listen_to_signals(stack)
             tasks = await self._start(stack)
             self._systemd.send(f"READY=1\nSTATUS=watching {len(self._config.services)} services")
             log.info("ready", version=__version__, services=list(self._config.services), url=self._server.url)
@@ -89,14 +102,13 @@ class Daemon:
         stack.push_async_callback(ledger.close)
 
         engine = Engine(lambda name: self._config.policy_for(name), config.fleet)
-        recorder = Recorder(config.record) if config.record is not None else None
+        recorder = Recorder(self._record) if self._record is not None else None
         if recorder is not None:
             stack.callback(recorder.close)
-        tasks = Tasks(clock, lambda name, _error: self._metrics.task_crashes.labels(name.split(":")[0]).inc())
-        stack.push_async_callback(tasks.close)
-
         self._notifiers = self._build_notifiers(config)
         stack.push_async_callback(self._close_notifiers)
+        tasks = Tasks(clock, lambda name, _error: self._metrics.task_crashes.labels(name.split(":")[0]).inc())
+        stack.push_async_callback(tasks.close)
         teller = Teller(lambda: tuple(self._notifiers), clock)
         self._outbox = Outbox(ledger, self._notifiers, clock)
         executor = Executor(ledger, clock, Limits(), teller.rollback, lambda _rollback: self._outbox.nudge())
@@ -122,8 +134,10 @@ class Daemon:
             clock,
             tasks,
             self._metrics,
-            lambda name: self._config.policy_for(name),
-            self._fleet.place,
+            policy_for=lambda name: self._config.policy_for(name),
+            mode_for=lambda name: self._config.mode_for(name),
+            place_for=self._fleet.place,
+            on_end=self._rollback_ended,
         )
         self._engine, self._pipeline, self._ledger, self._teller = engine, pipeline, ledger, teller
         self._metrics.watches.set(engine.open_watches)
@@ -134,10 +148,9 @@ class Daemon:
         await self._fleet.apply(config)
         for item in waiting:
             pipeline.submit_accepted(item)
+        stack.push_async_callback(self._rollbacks.stop)
         await self._rollbacks.resume()
 
-        reloader = Reloader(self._path, self._catalog, self._loaded, self._apply, clock, refused=self._refused)
-        self._reloader = reloader
         backend = LiveBackend(
             engine,
             ledger,
@@ -147,8 +160,8 @@ class Daemon:
             clock,
             stamp=self._stamp,
             mode_for=lambda name: self._config.mode_for(name),
-            config_problem=lambda: reloader.problem,
-            more_problems=lambda: executor.problems,
+            config_problem=lambda: self._reloader.problem,
+            more_problems=lambda: (*self._rollbacks.problems, *executor.problems),
         )
         self._auth = Authenticator(_tokens(config), config.auth.anonymous)
         app = build_app(
@@ -163,10 +176,9 @@ class Daemon:
         stack.push_async_callback(self._server.stop)
         await self._server.start()
 
-        self._listen_to_signals(stack)
         tasks.essential("outbox", self._outbox.run())
         tasks.essential("snapshots", pipeline.snapshots())
-        tasks.restarted("reload", reloader.run)
+        stack.push_async_callback(_end, tasks.restarted("reload", self._reloader.run))
         tasks.restarted("housekeeping", self._keep_house)
         if self._systemd.watchdog_s is not None:
             tasks.essential("watchdog", self._watchdog(self._systemd.watchdog_s))
@@ -220,13 +232,15 @@ class Daemon:
             self._outbox.use(notifiers)
             for notifier in former.values():
                 await notifier.close()
-        self._metrics.config_ok.set(1)
         self._systemd.send(f"STATUS=watching {len(new.services)} services")
 
     async def _refused(self, problem: str) -> None:
-        self._metrics.config_ok.set(0)
         await self._ledger.enqueue(self._teller.config_refused(str(self._path), problem))
         self._outbox.nudge()
+
+    def _rollback_ended(self) -> None:
+        if self._reloader.problem is not None:  # perhaps the rollback was what stood in the way
+            self._reloader.request()
 
     # -- what runs on the side
 
@@ -249,12 +263,14 @@ class Daemon:
     async def _keep_house(self) -> None:
         """Forget what is too old, and tell of sources that stay down; never ends."""
         pruned_at = self._clock.now()
+        untold: Told = []
         while True:
             await self._clock.sleep(10.0)
+            untold += self._teller.sources(self._fleet)
             try:
-                messages = self._teller.sources(self._fleet)
-                if messages:
-                    await self._ledger.enqueue(messages)
+                if untold:
+                    await self._ledger.enqueue(untold)
+                    untold = []
                     self._outbox.nudge()
                 if self._clock.now() - pruned_at > HOUR:
                     pruned_at = self._clock.now()
@@ -278,7 +294,7 @@ class Daemon:
 
     def _listen_to_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
-        handlers = {
+        handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: self.stop,
             signal.SIGINT: self.stop,
             signal.SIGHUP: self._reloader.request,
@@ -286,6 +302,11 @@ class Daemon:
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
             stack.callback(loop.remove_signal_handler, number)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=DRAIN_S)
 
 
 def _tokens(config: Config) -> list[Token]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
@@ -18,29 +19,54 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def configure_logs(fmt: LogFormat, level: LogLevel) -> None:
-    """Write structured events to standard error: JSON, a line each, or lines for people."""
+    """Write structured events to standard error: JSON, a line each, or lines for people.
+
+    Tracebacks are the plain ones: structlog's own show local variables, which hold secrets, and take half a second.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[structlog.types.Processor] = [
-        structlog.processors.dict_tracebacks,
+        structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),
     ]
     if fmt == "console":
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_traceback)]
+        plain = structlog.dev.plain_traceback
+        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_names: _Lines(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # what libraries log through the standard library goes the same way, from warnings upwards
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    # What libraries log through the standard library goes the same way, from warnings upwards.
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
+    logging.captureWarnings(capture=True)
 
 
-_plain_traceback = structlog.dev.plain_traceback
+class _Lines:
+    """Writes lines, and loses those that cannot be written: a log on a full disk must not take the daemon with it."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(message + "\n")
+            self._file.flush()
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+class _FromLibraries(logging.Handler):
+    """Passes on what libraries log as events of our own shape."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        log = structlog.get_logger("rollbackd.libraries")
+        log.log(record.levelno, "library_said", library=record.name, message=record.getMessage(), exc_info=error)
 
 
 class Metrics:
@@ -80,4 +106,3 @@ class Metrics:
             "rollbackd_recording_lost_total", "Events the recording could not take.", registry=registry
         )
         self.ledger_up.set(1)
-        self.config_ok.set(1)

@@ -26,14 +26,11 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Raises ConfigError, Permanent and Temporary where it cannot start or go on."""
     loaded = load(options.config, registry)
-    if options.record is not None:
-        config = loaded.config.model_copy(update={"record": options.record})
-        loaded = Loaded(config=config, stamp=loaded.stamp)
     configure_logs(loaded.config.log.format, loaded.config.log.level)
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
-    asyncio.run(_run(options.config, loaded))
+    asyncio.run(_run(options.config, loaded, options.record))
     return OK
 
 
-async def _run(path: Path, loaded: Loaded) -> None:
-    await Daemon(path, loaded, registry, SystemClock()).run()
+async def _run(path: Path, loaded: Loaded, record: Path | None) -> None:
+    await Daemon(path, loaded, registry, SystemClock(), record=record).run()

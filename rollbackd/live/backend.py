@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from rollbackd import __version__
 from rollbackd.aiokit import Clock
 from rollbackd.engine import Engine
-from rollbackd.errors import RollbackdError
+from rollbackd.errors import RollbackdError, Temporary
 from rollbackd.intake.base import Reading
-from rollbackd.ledger.base import AuditEntry, ConfigStamp, Ledger, Mode, Pause, Rollback, RollbackPlan, StoredDeployment
+from rollbackd.ledger.base import (
+    AuditEntry,
+    ConfigStamp,
+    InboxItem,
+    Ledger,
+    Mode,
+    Pause,
+    Rollback,
+    RollbackPlan,
+    StoredDeployment,
+)
 from rollbackd.live.fleet import Fleet
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
@@ -28,6 +39,7 @@ from rollbackd.web.views import (
     WatchView,
 )
 
+T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.backend")
 
 ALL = 1000
@@ -99,7 +111,7 @@ class LiveBackend:
             verdict=peek.verdict,
             watch=watch,
             sources=tuple(stream.view() for stream in self._fleet.streams(name)),
-            problems=place.problems,
+            problems=(*place.problems, *self._pipeline.faults(name)),
             paused=place.paused,
             rollback_id=place.rollback_id,
         )
@@ -114,7 +126,9 @@ class LiveBackend:
     # -- what was pushed
 
     async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
-        items = await self._ledger.accept(reading.accepted, received_at) if reading.accepted else []
+        items: list[InboxItem] = []
+        if reading.accepted:
+            items = await self._written(self._ledger.accept(reading.accepted, received_at))
         for item in items:
             self._pipeline.submit_accepted(item)
             place = self._fleet.place(item.event.service)
@@ -169,6 +183,17 @@ class LiveBackend:
 
     async def request_rollback(self, service: str, to: str | None, reason: str, actor: str) -> RollbackView:
         place = self._place(service)
+        async with place.orders:  # two wishes at once are one rollback and one refusal
+            rollback = await self._ordered(place, to, reason, actor)
+        plan = rollback.plan
+        try:
+            await self._audit(actor, "rollback", service, f"{plan.version} to {plan.to}: {plan.reason}")
+        except Temporary as error:  # it runs, and its plan says who asked for it
+            log.error("audit_entry_lost", action="rollback", service=service, by=actor, error=str(error))
+        return _rollback(rollback)
+
+    async def _ordered(self, place: Place, to: str | None, reason: str, actor: str) -> Rollback:
+        service = place.service
         version, goal = await self._checked(place, to)
         plan = RollbackPlan(
             key="",
@@ -181,13 +206,12 @@ class LiveBackend:
             decision_id=None,
             created_at=self._clock.now(),
         )
-        rollback, new = await self._rollbacks.open(_keyed(plan, plan.deployed_at))
+        rollback, new = await self._written(self._rollbacks.open(_keyed(plan, plan.deployed_at)))
         if not new and not self._rollbacks.ended(rollback):
             raise Refused(f"rollback {rollback.id} of {version} is running already")
         if not new:  # an earlier attempt came to its end, yet the release is in place: a human's word counts anew
-            rollback, _ = await self._rollbacks.open(_keyed(plan, self._clock.now()))
-        await self._audit(actor, "rollback", service, f"{version} to {goal}: {plan.reason}")
-        return _rollback(rollback)
+            rollback, _ = await self._written(self._rollbacks.open(_keyed(plan, self._clock.now())))
+        return rollback
 
     async def _checked(self, place: Place, to: str | None) -> tuple[str, str]:
         """(the release in place, the release to put there). Raises Refused with the reason."""
@@ -225,24 +249,32 @@ class LiveBackend:
     async def pause(self, service: str | None, reason: str, actor: str) -> None:
         if service is not None:
             self._place(service)
-        await self._ledger.set_pause(Pause(service=service, actor=actor, reason=reason, at=self._clock.now()))
-        await self._audit(actor, "pause", service or "*", reason)
+        pause = Pause(service=service, actor=actor, reason=reason, at=self._clock.now())
+        await self._written(self._ledger.set_pause(pause))
         await self._reload_pauses()
+        await self._audit(actor, "pause", service or "*", reason)
 
     async def resume(self, service: str | None, actor: str) -> None:
         if service is not None:
             self._place(service)
-        await self._ledger.clear_pause(service)
-        await self._audit(actor, "resume", service or "*", "")
+        await self._written(self._ledger.clear_pause(service))
         await self._reload_pauses()
+        await self._audit(actor, "resume", service or "*", "")
 
     async def _reload_pauses(self) -> None:
         self._fleet.set_pauses({one.service: one for one in await self._ledger.pauses()})
 
     async def _audit(self, actor: str, action: str, subject: str, detail: str) -> None:
-        await self._ledger.audit(
-            AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=subject, detail=detail)
-        )
+        entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=subject, detail=detail)
+        await self._written(self._ledger.audit(entry))
+
+    async def _written(self, call: Awaitable[T]) -> T:
+        """What a write to the ledger returns; after one that fails, the daemon is not ready until one succeeds."""
+        try:
+            return await call
+        except Temporary as error:
+            self._pipeline.doubt(error)
+            raise
 
 
 def _keyed(plan: RollbackPlan, deployed_at: float) -> RollbackPlan:

@@ -1,4 +1,4 @@
-"""Stands where a service has no target any more, for a rollback that was left unfinished: it can only be escalated."""
+"""Stands where a target must not be touched, for a rollback that was left unfinished: it can only be escalated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rollbackd.targets.base import Readiness, RevertOrder, TargetChange
 
 
 class NoTarget:
-    """Answers every question with that."""
+    """Answers every question with the reason, a sentence."""
 
-    def __init__(self, service: str) -> None:
-        self._error = Permanent(f"no target is configured for {service} any more")
+    def __init__(self, reason: str) -> None:
+        self._error = Permanent(reason)
 
     async def current(self) -> Release | None:
         raise self._error

@@ -12,7 +12,7 @@ from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
-from rollbackd.model import AnyEvent, Decision, Outcome, WatchChange, decision_id
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Outcome, WatchChange, decision_id
 from rollbackd.notify.base import Message
 from rollbackd.recording import Recorder
 from rollbackd.telemetry import Metrics
@@ -66,10 +66,13 @@ class Pipeline:
         self._waiting: set[int] = set()
         self._newest_seq = 0
         self._fed: dict[str, int] = {}
-        self._unrecorded: list[Outcome] = []
+        self._unrecorded: list[StoredDecision | WatchChange] = []
+        self._recording_fails = False
+        self._faults: dict[str, str] = {}
         self._commit_lock = asyncio.Lock()
         self._changed = False
         self.problem: str | None = None
+        metrics.queued.set_function(lambda: sum(lane.queue.qsize() for lane in self._lanes.values()))
 
     # -- start
 
@@ -79,6 +82,9 @@ class Pipeline:
         if snapshot is None:
             return await self._ledger.inbox_after(0)
         try:
+            ahead = snapshot.at - self._clock.now()
+            if ahead > MAX_BACKWARDS_S:
+                raise Permanent(f"the clock was set back by {ahead:.0f} s, and the engine's time only goes forward")
             saved = msgspec.msgpack.decode(snapshot.state, type=Saved)
             self._engine.restore(saved.engine, snapshot.format)
         except (msgspec.DecodeError, Permanent) as error:
@@ -129,28 +135,57 @@ class Pipeline:
             event, seq = await lane.queue.get()
             if seq is None:
                 lane.room.release()
-            outcomes = self._feed(event, seq)
-            self._metrics.queued.set(sum(one.queue.qsize() for one in self._lanes.values()))
-            if outcomes:
+            if self._feed(event, seq):
                 await self.commit()
             lane.queue.task_done()
 
-    def _feed(self, event: AnyEvent, seq: int | None) -> list[Outcome]:
-        """Everything that must be one step: recorded, fed, and its outcomes noted as not yet on disk."""
+    def _feed(self, event: AnyEvent, seq: int | None) -> bool:
+        """Everything that must be one step: recorded, fed, and its outcomes noted as not yet on disk, if any."""
         if self._recorder is not None:
-            try:
-                self._recorder.write(event)
-            except Temporary as error:
-                self._metrics.recorder_lost.inc()
-                log.warning("recording_failed", error=str(error))
-        outcomes = self._engine.feed(event)
+            self._record(self._recorder, event)
+        outcomes = [self._stamped(one) for one in self._judged(event)]
         if seq:
             self._fed[event.service] = seq
             self._waiting.discard(seq)
         self._unrecorded.extend(outcomes)
         self._changed = True
         self._metrics.events.labels(type(event).__name__.removesuffix("Event").lower()).inc()
-        return outcomes
+        return bool(outcomes)
+
+    def _judged(self, event: AnyEvent) -> list[Outcome]:
+        """What follows from the event. A fault of a rule must not take the other services' watches with it, nor come
+        back with the same event after each start."""
+        try:
+            return self._engine.feed(event)
+        except Exception as error:
+            log.exception("event_not_judged", service=event.service, type=type(event).__name__)
+            self._metrics.task_crashes.labels("engine").inc()
+            self._faults[event.service] = f"an event could not be judged ({type(error).__name__}), the log says more"
+            return []
+
+    def faults(self, service: str) -> tuple[str, ...]:
+        """What went wrong inside while judging a service, since the start."""
+        return (self._faults[service],) if service in self._faults else ()
+
+    def _record(self, recorder: Recorder, event: AnyEvent) -> None:
+        try:
+            recorder.write(event)
+        except Temporary as error:
+            self._metrics.recorder_lost.inc()
+            if not self._recording_fails:
+                log.error("recording_fails", error=str(error))
+            self._recording_fails = True
+        else:
+            if self._recording_fails:
+                log.info("recording_resumed")
+            self._recording_fails = False
+
+    def _stamped(self, outcome: Outcome) -> StoredDecision | WatchChange:
+        """The outcome as it is to be kept: under the configuration of this moment, whenever it reaches the disk."""
+        if isinstance(outcome, WatchChange):
+            return outcome
+        mode = self._mode_for(outcome.service)
+        return StoredDecision(id=decision_id(outcome), decision=outcome, config=self._stamp(), mode=mode)
 
     # -- to disk
 
@@ -162,16 +197,13 @@ class Pipeline:
         async with self._commit_lock:
             outcomes = await retry(self._attempt, RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
             self._healthy()
-            decisions = [one for one in outcomes if isinstance(one, StoredDecision)]
-            changes = [one for one in outcomes if isinstance(one, WatchChange)]
             if outcomes:
-                await self._act(decisions, changes)
+                await self._act(*_parted(outcomes))
 
     async def _attempt(self) -> list[StoredDecision | WatchChange]:
         taken, self._unrecorded = self._unrecorded, []
         try:
-            decisions = [self._stored(one) for one in taken if isinstance(one, Decision)]
-            changes = [one for one in taken if isinstance(one, WatchChange)]
+            decisions, changes = _parted(taken)
             messages = self._told(decisions, changes)
             snapshot = self._snapshot()
             if taken:
@@ -182,11 +214,7 @@ class Pipeline:
             self._unrecorded = taken + self._unrecorded
             self._changed = True
             raise
-        return [*decisions, *changes]
-
-    def _stored(self, decision: Decision) -> StoredDecision:
-        mode = self._mode_for(decision.service)
-        return StoredDecision(id=decision_id(decision), decision=decision, config=self._stamp(), mode=mode)
+        return taken
 
     def _snapshot(self) -> Snapshot:
         self._changed = False
@@ -196,9 +224,18 @@ class Pipeline:
             at=self._clock.now(), inbox_seq=seen, format=SNAPSHOT_FORMAT, state=msgspec.msgpack.encode(saved)
         )
 
-    def _on_retry(self, error: Temporary, wait: float) -> None:
+    def doubt(self, error: Temporary) -> None:
+        """Somebody else could not write the ledger: try it until it works, and be not ready until then."""
         if self.problem is None:
-            log.error("ledger_paused", error=str(error), retry_in_s=round(wait, 1))
+            self._out_of_order(error)
+            self._tasks.once("ledger-trial", self.commit())
+
+    def _on_retry(self, error: Temporary, _wait: float) -> None:
+        self._out_of_order(error)
+
+    def _out_of_order(self, error: Temporary) -> None:
+        if self.problem is None:
+            log.error("ledger_paused", error=str(error))
         self.problem = str(error)
         self._metrics.ledger_up.set(0)
 
@@ -222,3 +259,8 @@ class Pipeline:
                 await asyncio.gather(*(lane.queue.join() for lane in self._lanes.values()))
         except TimeoutError:
             log.warning("events_left_behind", count=sum(lane.queue.qsize() for lane in self._lanes.values()))
+
+
+def _parted(outcomes: Sequence[StoredDecision | WatchChange]) -> tuple[list[StoredDecision], list[WatchChange]]:
+    decisions = [one for one in outcomes if isinstance(one, StoredDecision)]
+    return decisions, [one for one in outcomes if isinstance(one, WatchChange)]

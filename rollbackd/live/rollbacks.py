@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
 
-from rollbackd.aiokit import Clock, Tasks
+from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
 from rollbackd.decide.policy import Policy
 from rollbackd.engine import Engine
-from rollbackd.ledger.base import FINAL_STATES, Ledger, Rollback, RollbackPlan, StoredDecision
+from rollbackd.errors import Temporary
+from rollbackd.ledger.base import FINAL_STATES, Ledger, Mode, Rollback, RollbackPlan, RollbackState, StoredDecision
 from rollbackd.live.no_target import NoTarget
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
-from rollbackd.model import DeploymentEvent, rollback_key
+from rollbackd.model import DeploymentEvent, Verdict, rollback_key
 from rollbackd.rollback.executor import Executor
 from rollbackd.rollback.verification import Verification
 from rollbackd.targets.base import Target
@@ -21,8 +23,17 @@ from rollbackd.telemetry import Metrics
 
 FORGOTTEN_S = 900.0
 """A decision older than this whose rollback was never opened is not carried out: the world has moved on."""
+UNTOUCHED: frozenset[RollbackState] = frozenset({"planned", "preflight", "reverting"})
+"""States in which the target may still have to be changed."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.rollbacks")
+
+
+_SUMMARIES: dict[Verdict, str] = {
+    "healthy": "every signal is back at its baseline",
+    "degraded": "a signal is still worse than its baseline",
+    "insufficient": "too little has been seen since the revert",
+}
 
 
 class EngineVerifier:
@@ -32,8 +43,13 @@ class EngineVerifier:
         self._engine, self._pipeline, self._clock = engine, pipeline, clock
 
     def begun(self, rollback: Rollback, at: float) -> None:
-        """Tell the engine of the deployment that our revert is; it knows one it has seen already."""
+        """Tell the engine of the deployment that our revert is; it knows one it has seen already.
+
+        Not where a third release is in place by now: after a restart that would be old news told as new.
+        """
         plan = rollback.plan
+        if self._engine.peek(plan.service).current not in (plan.version, plan.to, None):
+            return
         self._pipeline.submit_now(
             DeploymentEvent(
                 t=max(at, self._clock.now()),
@@ -47,17 +63,22 @@ class EngineVerifier:
     def verdict(self, rollback: Rollback) -> Verification:
         """What the rules say of the release that was put back."""
         verdict, evidence = self._engine.recovery(rollback.plan.service, rollback.plan.to)
+        summary = _SUMMARIES[verdict]
+        watch = self._engine.peek(rollback.plan.service).watch
+        if watch is not None and watch.version == rollback.plan.to and not watch.is_rollback:
+            # an operator may put in place what the engine never saw: there is nothing known that it should return to
+            peek = self._engine.peek(rollback.plan.service)
+            verdict, evidence = peek.verdict, peek.evidence
+            summary = {"healthy": "nothing is worse than before the rollback"}.get(verdict, summary)
         telling = [one.summary for one in evidence if one.verdict != "insufficient"]
-        summary = {
-            "healthy": "every signal is back at its baseline",
-            "degraded": "a signal is still worse than its baseline",
-            "insufficient": "too little has been seen since the revert",
-        }[verdict]
         return Verification(verdict=verdict, summary="; ".join([summary, *telling]), evidence=evidence)
 
 
 class Rollbacks:
-    """All rollbacks of this daemon. `policy_for` and `place_for` know the services of the moment."""
+    """All rollbacks of this daemon. `policy_for`, `mode_for` and `place_for` know the services of the moment.
+
+    `on_end` is called when one has ended, or was left for the next start.
+    """
 
     def __init__(
         self,
@@ -67,12 +88,18 @@ class Rollbacks:
         clock: Clock,
         tasks: Tasks,
         metrics: Metrics,
+        *,
         policy_for: Callable[[str], Policy],
+        mode_for: Callable[[str], Mode],
         place_for: Callable[[str], Place | None],
+        on_end: Callable[[], None],
     ) -> None:
         self._ledger, self._executor, self._verifier = ledger, executor, verifier
         self._clock, self._tasks, self._metrics = clock, tasks, metrics
-        self._policy_for, self._place_for = policy_for, place_for
+        self._policy_for, self._mode_for, self._place_for, self._on_end = policy_for, mode_for, place_for, on_end
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.problems: tuple[str, ...] = ()
 
     async def decided(self, decisions: Sequence[StoredDecision]) -> None:
         """Carry out what was decided; shadow mode, hold and escalate carry out nothing."""
@@ -89,8 +116,25 @@ class Rollbacks:
                 reason=decision.reason,
                 mode=stored.mode,
             )
-            if decision.action == "rollback" and stored.mode == "act" and decision.to is not None:
-                await self.open(self._plan(stored, decision.to))
+            if (plan := self._plan_for(stored)) is not None:
+                await self._insist(plan)
+
+    async def _insist(self, plan: RollbackPlan) -> None:
+        """Open a rollback, however long the ledger cannot be written."""
+        await retry(lambda: self.open(plan), RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
+        self.problems = ()
+
+    def _on_retry(self, error: Temporary, wait: float) -> None:
+        if not self.problems:
+            log.error("rollback_not_opened", error=str(error), retry_in_s=round(wait, 1))
+        self.problems = (f"a rollback that was decided is not begun: {error}",)
+
+    def _plan_for(self, stored: StoredDecision) -> RollbackPlan | None:
+        """The rollback that follows from a decision; None where nothing is to be done, or may be done now."""
+        decision = stored.decision
+        if decision.action != "rollback" or decision.to is None or stored.mode != "act":
+            return None
+        return self._plan(stored, decision.to) if self._mode_for(decision.service) == "act" else None
 
     def _plan(self, stored: StoredDecision, to: str) -> RollbackPlan:
         decision = stored.decision
@@ -114,16 +158,28 @@ class Rollbacks:
         return rollback, new
 
     def start(self, rollback: Rollback) -> None:
-        """Carry a rollback on from the state it is in."""
+        """Carry a rollback on from the state it is in; while the daemon stops, that is left to the next start."""
+        if self._stopping:
+            return
         place = self._place_for(rollback.plan.service)
         if place is not None:
             place.rollback_id = rollback.id
             place.tell()
-        self._tasks.once(f"rollback:{rollback.id}", self._run(rollback, place))
+        task = self._tasks.once(f"rollback:{rollback.id}", self._run(rollback, place))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _target(self, rollback: Rollback, place: Place | None) -> Target:
+        service = rollback.plan.service
+        if place is None or place.target is None:
+            return NoTarget(f"no target is configured for {service} any more")
+        if self._mode_for(service) == "shadow" and rollback.state in UNTOUCHED:
+            return NoTarget(f"{service} is in shadow mode by now, in which no target is touched")
+        return place.target
 
     async def _run(self, rollback: Rollback, place: Place | None) -> None:
         service = rollback.plan.service
-        target: Target = place.target if place is not None and place.target is not None else NoTarget(service)
+        target = self._target(rollback, place)
         policy = self._policy_for(service)
         try:
             ended = await self._executor.run(
@@ -134,6 +190,7 @@ class Rollbacks:
             if place is not None and place.rollback_id == rollback.id:
                 place.rollback_id = None
                 place.deployment_seen()
+            self._on_end()
 
     async def resume(self) -> None:
         """After a start: go on with unfinished rollbacks, and with decisions that never became one."""
@@ -142,10 +199,17 @@ class Rollbacks:
             log.info("rollback_resumed", rollback=rollback.id, service=rollback.plan.service, state=rollback.state)
             self.start(rollback)
         for stored in await self._ledger.decisions(limit=100):
-            decision = stored.decision
-            recent = self._clock.now() - decision.t < FORGOTTEN_S
-            if decision.action == "rollback" and stored.mode == "act" and decision.to is not None and recent:
-                await self.open(self._plan(stored, decision.to))
+            plan = self._plan_for(stored)
+            if plan is not None and self._clock.now() - stored.decision.t < FORGOTTEN_S:
+                await self.open(plan)
+
+    async def stop(self) -> None:
+        """Leave what is running to the next start, and begin nothing more."""
+        self._stopping = True
+        running = set(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     @staticmethod
     def ended(rollback: Rollback) -> bool:
