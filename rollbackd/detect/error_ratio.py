@@ -71,22 +71,23 @@ class ErrorRatio(Rule, tag="error_ratio"):
         null = self.null(scene)
         if series is None or row is None or null is None or event.total <= 0:
             return
+        errors, total = row[2:]
         seconds = min(row[1] - row[0], 3 * series.interval)
-        severe = event.total >= SEVERE_SAMPLE and wilson(event.errors, event.total)[0] > null + SEVERE
+        severe = total >= SEVERE_SAMPLE and wilson(errors, total)[0] > null + SEVERE
         if event.errors > null * event.total:
             self.onset = row[0] if self.onset is None else self.onset
         elif self.strength <= 0:
             self.onset = None
         if event.t <= scene.warm_at and not severe:
             return
-        self.seen = (self.seen[0] + event.errors, self.seen[1] + event.total)
-        if event.errors > null * event.total and (other := scene.neighbours("errors", "")) is not None:
+        self.seen = (self.seen[0] + errors, self.seen[1] + total)
+        if errors > null * total and (other := scene.neighbours("errors", "")) is not None:
             self.excused = other
             return
         patience = scene.patience(series.interval, severe)
         self.test.update(
-            event.errors,
-            event.total,
+            errors,
+            total,
             null,
             weight=(1 - START_MASS) * seconds / scene.bake,
             discount=self.dispersion,

@@ -34,7 +34,8 @@ class Series(msgspec.Struct):
             usual = self.interval or covered
             self.interval = usual + 0.1 * (min(covered, 3 * usual) - usual)
         self.last = t if self.last is None else max(self.last, t)
-        bisect.insort_right(self.rows, [start, t, *values], key=_end)
+        # whole numbers as floats, so that a recording, which holds floats, gives the same bytes
+        bisect.insort_right(self.rows, [float(start), float(t), *map(float, values)], key=_end)
         if len(self.rows) > MAX_ROWS:
             self._compact(self.last)
         return covered

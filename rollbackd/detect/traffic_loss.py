@@ -61,11 +61,12 @@ class TrafficLoss(Rule, tag="traffic_loss"):
         if row is None or event.t <= scene.warm_at or not 0 < seconds <= 2.5 * series.interval:
             return  # after a gap nobody knows how long a sample counted
         least = self.remaining * self.rate * seconds
-        if event.total < least and scene.neighbours("traffic", "") is not None:
+        total = row[3]
+        if total < least and scene.neighbours("traffic", "") is not None:
             return
         most = self.limit * LN10 * seconds / scene.patience(series.interval, severe=False)
         for k, share in enumerate(SHARES):
-            gain = (event.total * math.log(share) + least * (1 - share)) / self.dispersion
+            gain = (total * math.log(share) + least * (1 - share)) / self.dispersion
             self.sums[k] = max(0.0, self.sums[k] + min(gain, most))
         if self.strength <= 0:
             self.onset = None
