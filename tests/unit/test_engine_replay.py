@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
 from rollbackd.model import AnyEvent, Outcome
+from rollbackd.recording import decode, encode
 from tests.support.churn import churn
 from tests.support.streams import Service, engine, play, told, weave
 from tests.unit.test_recording import events as any_event
@@ -52,6 +53,15 @@ def test_the_story_has_every_kind_of_outcome() -> None:
 def test_ten_times_the_same_bytes() -> None:
     events = story()
     assert len({written(play(engine(POLICY, MANY), events)) for _ in range(10)}) == 1
+
+
+def test_a_recording_gives_the_same_bytes_as_the_events_that_were_recorded() -> None:
+    """Also where a source counted in whole numbers, which come back from JSON as fractions."""
+    live, replayed = engine(POLICY, MANY), engine(POLICY, MANY)
+    events = story()
+    recorded = [decode(encode(event)) for event in events]
+    assert written(play(live, events)) == written(play(replayed, recorded))
+    assert live.snapshot() == replayed.snapshot()
 
 
 _ELSEWHERE = """
