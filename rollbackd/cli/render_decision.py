@@ -24,6 +24,8 @@ from rollbackd.cli.render import (
 from rollbackd.cli.words import ACTIONS, VERDICTS, WATCH_STATES, moment, numbers, span, time_of_day
 from rollbackd.model import Decision, Evidence, WatchChange
 
+AT_ONCE_S = 0.5
+"""Nearer to the deployment than this, neither before nor after can be told from samples."""
 WIDE = 100
 """From so many columns on, evidence has its words beside its bar, else below."""
 
@@ -76,7 +78,7 @@ def _course(decision: Decision) -> Text:
     rule = next((one for one in decision.evidence if one.rule == decision.rule and one.onset is not None), None)
     if rule is not None and rule.onset is not None:
         began = rule.onset - decision.deployed_at
-        when = f"{span(began)} later" if began >= 0 else f"{span(-began)} before"
+        when = "with it" if abs(began) < AT_ONCE_S else f"{span(abs(began))} {'later' if began > 0 else 'before'}"
         line += f", trouble began {time_of_day(rule.onset)} ({when})"
     line += f", decided {time_of_day(decision.t)} ({span(decision.t - decision.deployed_at)} after the deployment)"
     return words((f"{line}, by rule {decision.rule}.", "quiet"))

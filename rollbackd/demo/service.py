@@ -93,7 +93,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`/metrics`, `/healthz`, and everything else is an order."""
+    """`GET /metrics`, `GET /healthz` and `POST /order`."""
 
     server: Server
     timeout = 5.0
@@ -105,8 +105,12 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/healthz":
             self._answer(200, b"ok\n", "text/plain")
         else:
-            status = shop.order()
-            self._answer(status, b"sold\n" if status == 200 else b"sorry\n", "text/plain")
+            self._answer(404, b"not here\n", "text/plain")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = self.server.shop.order()
+        self._answer(status, b"sold\n" if status == 200 else b"sorry\n", "text/plain")
 
     def _answer(self, status: int, body: bytes, content_type: str) -> None:
         self.send_response(status)

@@ -78,7 +78,8 @@ class Traffic:
         tally = self.tally
         sent, began, ok = time.time(), time.monotonic(), False
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with session.get(self.url) as answer:
+            # POST, because aiohttp quietly repeats a GET whose connection broke off, and users are not that patient.
+            async with session.post(self.url) as answer:
                 await answer.read()
                 ok = answer.status < 500
         took = time.monotonic() - began

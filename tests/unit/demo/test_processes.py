@@ -43,6 +43,17 @@ async def test_a_child_ends_with_its_block(tmp_path: Path) -> None:
     assert gone(pid)
 
 
+async def test_a_child_is_asked_to_end_before_it_is_made_to(tmp_path: Path) -> None:
+    polite = (
+        "import signal, time\n"
+        "def end(*_): print('goodbye', flush=True); raise SystemExit\n"
+        "signal.signal(signal.SIGTERM, end)\nprint('up', flush=True)\ntime.sleep(60)"
+    )
+    async with child(tmp_path, polite):
+        await eventually(lambda: "up" in (tmp_path / "log").read_text())
+    assert "goodbye" in (tmp_path / "log").read_text()
+
+
 async def test_a_child_ends_when_the_block_fails(tmp_path: Path) -> None:
     async def fail() -> None:
         async with child(tmp_path, "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)"):
