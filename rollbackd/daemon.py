@@ -73,6 +73,11 @@ class Daemon:
     def _config(self) -> Config:
         return self._loaded.config
 
+    @property
+    def url(self) -> str:
+        """Where it serves, once ready."""
+        return self._server.url
+
     def stop(self) -> None:
         """Ask it to stop, as SIGTERM does."""
         self._stop.set()
@@ -86,7 +91,7 @@ class Daemon:
             self._listen_to_signals(stack)
             tasks = await self._start(stack)
             self._systemd.send(f"READY=1\nSTATUS=watching {len(self._config.services)} services")
-            log.info("ready", version=__version__, services=list(self._config.services), url=self._server.url)
+            log.info("ready", version=__version__, services=list(self._config.services), url=self.url)
             tasks.failed.add_done_callback(lambda _failed: self.stop())
             await self._stop.wait()
             self._systemd.send("STOPPING=1")

@@ -77,7 +77,6 @@ class Place:
         if self.target is None:
             return
         async for change in self.target.changes():
-            log.info("deployment_seen", service=self.service, version=change.version, phase=change.phase)
             self.deployment_seen()
             await self._pipeline.submit(
                 DeploymentEvent(
