@@ -40,7 +40,7 @@ class Limits(Model):
     """Until the target accepted the revert, trying again included."""
     settle: Duration = 600.0
     """From there until nothing of the old release runs any more."""
-    look_every: Duration = 2.0
+    look_every: Duration = 1.0
     """How often the target, then the verdict, is looked at while waiting."""
 
 
