@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 
@@ -98,6 +99,19 @@ def test_what_is_held_back_to_the_end_of_its_bake_is_condemned_all_the_same() ->
     assert told(outcomes)[-2:] == ["v2 hold to v1", "v2 condemned"]
     assert subject.peek("shop").verdict == "degraded"
     assert subject.rollback_target("shop") == "v1"
+    undone = [*service.deploy("v1", 400, previous="v2"), *service.run(400, 600, errors=0.05)]
+    assert told(play(subject, undone)) == ["v1 opened", "v1 unrecovered"]
+
+
+def test_conditions_that_come_and_go_are_not_told_at_every_turn() -> None:
+    service, subject = shop(), engine(POLICY)
+    turns = (Conditions(paused="lunch"), Conditions(problems=("v1 is gone",)))
+    found = []
+    for k, event in enumerate(bad(service, 200)):
+        subject.set_conditions("shop", turns[k % 5 % 2])
+        found += decisions(subject.feed(event))
+    assert 2 <= len(found) <= 200 / ASK_AGAIN_S
+    assert all(later.t - earlier.t >= ASK_AGAIN_S for earlier, later in pairwise(found))
 
 
 def test_a_freeze_window_holds_until_it_ends() -> None:

@@ -59,7 +59,7 @@ def test_tolerance_and_floor_are_the_operator_s() -> None:
 def test_trouble_that_passes_while_warming_up_is_forgiven() -> None:
     service = shop()
     events = [*service.deploy("v1", -900), *service.run(-900, 0), *service.deploy("v2", 0)]
-    events += [*service.run(0, 60, errors=0.05), *service.run(60, 1200)]
+    events += [*service.run(0, 90, errors=0.1), *service.run(90, 1200)]
     assert convicted(alone("error_ratio"), events) is None
 
 

@@ -90,6 +90,14 @@ def test_a_rollback_is_proven_by_the_silence_of_what_convicted() -> None:
     assert told(play(subject, events))[-2:] == ["v1 opened", "v1 verified"]
 
 
+def test_silence_alone_proves_no_rollback() -> None:
+    """No message convicted what is undone here, so that none is missed now."""
+    service = shop()
+    subject = alone("log_signature", bake=300, verify_for=30, verify_within=100)
+    events = [*before(service), *run(service, 0, 100), *service.deploy("v1", 100), *run(service, 100, 300)]
+    assert told(play(subject, events))[-2:] == ["v1 opened", "v1 unrecovered"]
+
+
 def test_the_evidence_quotes_the_error() -> None:
     service = shop()
     decision = convicted(alone("log_signature"), [*before(service), *run(service, 0, 300, BOOM)])

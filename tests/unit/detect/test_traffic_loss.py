@@ -39,7 +39,7 @@ def test_a_loss_that_sets_in_late_is_found() -> None:
 
 
 @pytest.mark.parametrize("remaining", [0.6, 1.0, 3.0])
-@pytest.mark.parametrize("burst", [0.1, 0.5])
+@pytest.mark.parametrize("burst", [0.1, 0.5, 1.0])
 def test_what_varies_is_not_lost(remaining: float, burst: float) -> None:
     found = [
         seed for seed in range(8) if convicted(alone("traffic_loss"), released(shop(seed, burst=burst), 20 * remaining))
