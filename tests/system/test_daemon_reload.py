@@ -81,39 +81,45 @@ async def test_what_needs_a_restart_is_refused_with_a_sentence(tmp_path: Path) -
 
 
 async def test_a_recording_of_the_command_line_stands_in_the_way_of_no_reload(tmp_path: Path) -> None:
-    async with Shop(tmp_path, faults={}) as shop:
-        async with Inside(tmp_path, shop.block(), record=tmp_path / "events.jsonl") as daemon:
-            daemon.write(shop.block(bake="90s"))
-            hang_up()
-            await in_force(daemon)
+    async with (
+        Shop(tmp_path, faults={}) as shop,
+        Inside(tmp_path, shop.block(), record=tmp_path / "events.jsonl") as daemon,
+    ):
+        daemon.write(shop.block(bake="90s"))
+        hang_up()
+        await in_force(daemon)
 
 
 async def test_services_come_and_go_and_the_others_are_not_disturbed(tmp_path: Path) -> None:
     """The file's change is noticed by itself. The watch, the sources and the tally of `shop` go on."""
-    async with Shop(tmp_path, faults={}) as shop, Shop(tmp_path, "blog") as blog, Shop(tmp_path, "old") as old:
-        async with Inside(tmp_path, shop.block(), old.block()) as daemon:
-            await daemon.until_known()
-            await daemon.until_known("old")
-            shop.deploy("v2")
-            await daemon.until_watching("v2")
-            before = await daemon.shop()
-            daemon.write(shop.block(bake="600s"), blog.block())
-            await in_force(daemon)
-            after = await daemon.shop()
-            assert before.watch is not None
-            assert after.watch is not None
-            assert after.watch.deployed_at == before.watch.deployed_at
-            assert after.watch.ends_at > before.watch.ends_at + 500, "the new policy holds for the open watch"
-            for one, other in zip(before.sources, after.sources, strict=True):
-                assert (other.since, other.events >= one.events) == (one.since, True), "not started anew"
-            assert [one.name for one in (await daemon.status()).services] == ["shop", "blog"]
-            status, _ = await daemon.ask("GET", "/api/v1/services/old")
-            assert status == 404
-            assert await daemon.metric('rollbackd_target_ready{service="old"}') is None
-            assert await daemon.metric('rollbackd_source_up{service="old",source="probe"}') is None
-            await daemon.until_known("blog")
-            blog.deploy("v2")
-            assert (await daemon.ended("blog")).state == "verified"
+    async with (
+        Shop(tmp_path, faults={}) as shop,
+        Shop(tmp_path, "blog") as blog,
+        Shop(tmp_path, "old") as old,
+        Inside(tmp_path, shop.block(), old.block()) as daemon,
+    ):
+        await daemon.until_known()
+        await daemon.until_known("old")
+        shop.deploy("v2")
+        await daemon.until_watching("v2")
+        before = await daemon.shop()
+        daemon.write(shop.block(bake="600s"), blog.block())
+        await in_force(daemon)
+        after = await daemon.shop()
+        assert before.watch is not None
+        assert after.watch is not None
+        assert after.watch.deployed_at == before.watch.deployed_at
+        assert after.watch.ends_at > before.watch.ends_at + 500, "the new policy holds for the open watch"
+        for one, other in zip(before.sources, after.sources, strict=True):
+            assert (other.since, other.events >= one.events) == (one.since, True), "not started anew"
+        assert [one.name for one in (await daemon.status()).services] == ["shop", "blog"]
+        status, _ = await daemon.ask("GET", "/api/v1/services/old")
+        assert status == 404
+        assert await daemon.metric('rollbackd_target_ready{service="old"}') is None
+        assert await daemon.metric('rollbackd_source_up{service="old",source="probe"}') is None
+        await daemon.until_known("blog")
+        blog.deploy("v2")
+        assert (await daemon.ended("blog")).state == "verified"
 
 
 async def test_a_service_whose_parts_changed_is_watched_on_with_the_new_ones(tmp_path: Path) -> None:
@@ -166,23 +172,26 @@ async def test_tokens_and_notifiers_change_with_the_file(tmp_path: Path) -> None
             f"auth: {{tokens: [{{name: {name}, token: {{file: {token}}}, scopes: [operate]}}]}}"
         )
 
-    async with Shop(tmp_path, faults={}) as shop, Server(hear) as ear:
-        async with Inside(tmp_path, shop.block(), extra=extra("one")) as daemon:
+    async with (
+        Shop(tmp_path, faults={}) as shop,
+        Server(hear) as ear,
+        Inside(tmp_path, shop.block(), extra=extra("one")) as daemon,
+    ):
 
-            async def may(name: str) -> bool:
-                bearer = {"Authorization": f"Bearer token-{name}-0123456789-0123456789"}
-                return (await daemon.ask("POST", "/api/v1/resume", {}, bearer))[0] == 200
+        async def may(name: str) -> bool:
+            bearer = {"Authorization": f"Bearer token-{name}-0123456789-0123456789"}
+            return (await daemon.ask("POST", "/api/v1/resume", {}, bearer))[0] == 200
 
-            assert await may("one")
-            assert not await may("two")
-            await daemon.until_known()
-            await eventually(lambda: heard["one"])
-            daemon.write(shop.block(), extra=extra("two"))
-            hang_up()
-            await in_force(daemon)
-            assert not await may("one")
-            assert await may("two")
-            told = len(heard["one"])
-            shop.deploy("v2")
-            await eventually(lambda: any("v2" in title for title in heard["two"]))
-            assert len(heard["one"]) == told
+        assert await may("one")
+        assert not await may("two")
+        await daemon.until_known()
+        await eventually(lambda: heard["one"])
+        daemon.write(shop.block(), extra=extra("two"))
+        hang_up()
+        await in_force(daemon)
+        assert not await may("one")
+        assert await may("two")
+        told = len(heard["one"])
+        shop.deploy("v2")
+        await eventually(lambda: any("v2" in title for title in heard["two"]))
+        assert len(heard["one"]) == told
