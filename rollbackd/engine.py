@@ -151,7 +151,12 @@ class Engine:
         return now - watch.bakes_from >= policy.bake and seen is not None and seen >= watch.bakes_from + policy.bake / 2
 
     def _begin_anew(self, state: ServiceState, watch: Watch, policy: Policy) -> None:
-        """A release that was there before us is in trouble: nobody's deployment to undo, but it has to bake anew."""
+        """A release that was there before us is in trouble: nobody's deployment to undo, but it has to bake anew.
+
+        While the trouble lasts, new baselines are taken now and then only, since taking them reads the whole history.
+        """
+        if self._state.now - watch.bakes_from < min(ASK_AGAIN_S, policy.bake / 10):
+            return
         first = DeploymentEvent(t=self._state.now, service=watch.service, version=watch.version, phase="finished")
         again = open_watch(first, None, policy, state.history)
         again.deployed_at, again.finished_at = watch.deployed_at, watch.finished_at

@@ -10,7 +10,7 @@ import pytest
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent
-from rollbackd.model import AnyEvent, Decision, WatchChange
+from rollbackd.model import AnyEvent, Decision, Standing, WatchChange
 from tests.support.streams import START, Service, decisions, engine, play, told, weave
 from tests.unit.detect.alone import alone
 
@@ -198,6 +198,32 @@ def test_trouble_of_what_was_there_at_first_sight_makes_it_bake_anew() -> None:
     events += service.run(90, 160, up=False, metrics=False)
     assert summary([*events, *service.run(160, 200)]) == ["v1 opened"]
     assert summary([*events, *service.run(160, 700)]) == ["v1 opened", "v1 good"]
+
+
+def test_while_the_trouble_of_what_was_there_lasts_its_baseline_is_not_taken_at_every_event() -> None:
+    """Else an alert that fires for days makes every log line as costly as a deployment."""
+    service, subject = shop(), engine(POLICY)
+    play(subject, [*service.deploy("v1", 0), *service.run(0, 5), service.alert("Down", 5), *service.run(5, 100)])
+    began = set()
+    for event in service.run(100, 200, logs={"still down": 5}):
+        subject.feed(event)
+        watch = subject.peek("shop").watch
+        assert watch is not None
+        began.add(watch.bakes_from)
+    assert 5 <= len(began) <= 100 / 12 + 2
+
+
+def test_what_is_remembered_without_a_snapshot_can_be_gone_back_to() -> None:
+    service, subject = shop(), engine(POLICY)
+    known: list[tuple[str, Standing, float, float]] = [
+        ("v2", "superseded", START - 500, START - 400),
+        ("v1", "good", START - 900, START - 800),
+        ("v3", "baking", START - 300, START - 300),
+    ]
+    subject.remember("shop", known, "v3")
+    assert subject.peek("shop").current == "v3"
+    events = [*service.run(-200, 0), *service.deploy("v4", 0), *service.run(0, 60, errors=SICK)]
+    assert told(play(subject, events))[-2:] == ["v4 rollback to v1", "v4 condemned"]
 
 
 # -- deployments that come in odd ways
