@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from rollbackd.decide.blame import neighbour_in_trouble
+from rollbackd.decide.blame import comparable, neighbour_in_trouble
 from rollbackd.decide.guards import HOUR, Case, Conditions, ask, outcome_of
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.decide.reasons import considered, reason_of
@@ -114,15 +114,17 @@ class Engine:
         if previous is not None:
             state.releases.sight(previous, event.t, "unknown")
         policy = self._policy_for(event.service)
+        undone = state.condemned if state.condemned is not None and state.condemned.version == previous else None
+        if undone is not None:
+            state.history.forget(undone.version, undone.deployed_at, event.t)
         watch = open_watch(event, previous, policy, state.history)
         if state.goes_back(event.version, previous):
-            undone = state.condemned if state.condemned is not None and state.condemned.version == previous else None
             watch = open_rollback_watch(event, previous, undone, watch)
         else:
             # what was there at first sight may have run for years: until it has baked it is neither new nor proven
             state.releases.stand(event.version, "baking" if previous is not None else "unknown", event.t)
         state.releases.current = event.version
-        state.condemned, state.recovery, state.deployed_at = None, None, event.t
+        state.condemned, state.recovery, state.proof, state.deployed_at = None, None, None, event.t
         watch.finished_at = event.t if event.phase == "finished" else None
         state.watch = watch
         reason = "first sight of what is running" if previous is None else f"{event.version} replaces {previous}"
@@ -171,10 +173,10 @@ class Engine:
         lasted = watch.healthy_since is not None and scene.now - watch.healthy_since >= policy.verify_for
         if lasted and standing == "healthy":
             state.releases.stand(watch.version, "good", scene.now)
-            state.recovery = (watch.version, "healthy")
+            state.recovery, state.proof = (watch.version, "healthy"), watch
             yield self._close(state, watch, "verified", f"back at its baseline for {policy.verify_for:g} s")
         elif scene.now - watch.deployed_at > policy.verify_within:
-            state.recovery = (watch.version, standing)
+            state.recovery, state.proof = (watch.version, standing), watch
             yield self._close(state, watch, "unrecovered", f"not back at its baseline after {policy.verify_within:g} s")
 
     @staticmethod
@@ -190,14 +192,13 @@ class Engine:
         if watch.held is not None:
             if now - watch.held_at < ASK_AGAIN_S:
                 return
-            if now - watch.bakes_from >= policy.bake:
+            standing = self._standing(watch, scene, policy)
+            if standing == "healthy" and now - watch.bakes_from >= policy.bake:
                 state.releases.stand(watch.version, "bad", now)
                 state.condemned = watch
-                yield self._close(
-                    state, watch, "condemned", f"{rule_name(guilty)} convicted it, but acting was held back"
-                )
-                return
-            if self._standing(watch, scene, policy) != "degraded":
+                reason = f"{rule_name(guilty)} convicted it; acting was held back, and it has recovered since"
+                yield self._close(state, watch, "condemned", reason)
+            if standing != "degraded":
                 return
         best = state.releases.last_known_good(other_than=watch.version)
         case = Case(
@@ -219,7 +220,7 @@ class Engine:
         if again and action != "rollback":
             return
         yield self._decision(watch, guilty, scene, case.to, action, answers)
-        if action == "rollback":
+        if action == "rollback" and not case.conditions.shadow:
             state.rollbacks = [*state.rollbacks, now][-MAX_ROLLBACKS:]
             self._state.rollbacks = [*(at for at in self._state.rollbacks if now - at < HOUR), now][-MAX_ROLLBACKS:]
         if action == "rollback" or case.to is None:
@@ -237,7 +238,7 @@ class Engine:
         answers: tuple[GuardAnswer, ...],
     ) -> Decision:
         found = guilty.evidence(scene)
-        compared = [name for name, _ in self._others(watch.service)]
+        compared = [name for name, _ in comparable(self._others(watch.service), scene.now)]
         return Decision(
             t=scene.now,
             service=watch.service,
@@ -333,10 +334,9 @@ class Engine:
         state = self._state.services.get(service)
         if state is None:
             return "insufficient", ()
-        watch = state.watch
+        watch = state.watch if state.watch is not None else state.proof
         if watch is None or not watch.is_rollback or watch.version != to:
-            known = state.recovery is not None and state.recovery[0] == to
-            return (state.recovery[1] if known and state.recovery is not None else "insufficient"), ()
+            return "insufficient", ()
         scene = self._scene(service, state, watch)
         return self._standing(watch, scene, self._policy_for(service)), watch.evidence(scene)
 
@@ -350,14 +350,17 @@ class Engine:
     ) -> None:
         """Take over what else is known of a service's releases: (version, standing, first seen, changed at) each.
 
-        For a start without a snapshot: open watches are lost then, but not which release is good.
+        For a start without a snapshot: open watches are lost then, but not which release is good. One that was baking
+        is not taken for the current one, so that its being found in place opens a watch again.
         """
         state = self._state.services.setdefault(service, ServiceState())
         for version, standing, first_seen, changed_at in sorted(releases, key=lambda one: one[2]):
             record = state.releases.sight(version, first_seen, standing)
             record.standing, record.changed_at = standing, changed_at
             record.good_at = changed_at if standing == "good" else None
-        state.releases.current = current
+        record_in_place = state.releases.known.get(current or "")
+        if record_in_place is None or record_in_place.standing != "baking":
+            state.releases.current = current
 
     def snapshot(self) -> bytes:
         """The whole state, for `restore`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from rollbackd.detect.base import BASELINE_S, RECENT_S, Trouble
 from rollbackd.detect.history import History
@@ -10,27 +11,32 @@ from rollbackd.detect.sequential import wilson
 
 LATELY_S = 60.0
 """Trouble that services share shows within this long."""
+BEGAN_S = 900.0
+"""Trouble that services share began within this long: what a neighbour has always had excuses nobody."""
 MAX_NEIGHBOURS = 64
-"""Services compared with at most, in the order in which they were first seen."""
+"""Services compared with at most, in the order in which they were first seen; four times as many are looked through
+for some that were heard of lately."""
+
+
+def comparable(others: Iterable[tuple[str, History]], now: float) -> Iterator[tuple[str, History]]:
+    """Of these services those that can be compared with now: heard of lately, and not too many."""
+    fresh = (
+        (name, history)
+        for name, history in islice(others, 4 * MAX_NEIGHBOURS)
+        if now - (history.last_at or 0.0) < 3 * LATELY_S
+    )
+    return islice(fresh, MAX_NEIGHBOURS)
 
 
 def neighbour_in_trouble(
     trouble: Trouble, detail: str, others: Iterable[tuple[str, History]], now: float
 ) -> str | None:
-    """The first of these services that is in the same trouble now; None where none is.
+    """The first of these services that is in the same trouble now, and was not all along; None where none is.
 
     `others` are services that were not deployed lately. `detail` is the signature of a log line or an alert's name.
     """
-    for count, (name, history) in enumerate(others):
-        if count >= MAX_NEIGHBOURS:
-            break
-        if (
-            history.last_at is not None
-            and now - history.last_at < 3 * LATELY_S
-            and _suffers(trouble, detail, history, now)
-        ):
-            return name
-    return None
+    suffering = (name for name, history in comparable(others, now) if _suffers(trouble, detail, history, now))
+    return next(suffering, None)
 
 
 def _suffers(trouble: Trouble, detail: str, history: History, now: float) -> bool:
@@ -41,13 +47,15 @@ def _suffers(trouble: Trouble, detail: str, history: History, now: float) -> boo
     if trouble == "traffic":
         return _gets_less(history, now)
     if trouble == "probe":
-        _, sums = history.probes.window(now - LATELY_S, now)
-        return bool(sums) and sums[0] >= 1
+        _, lately = history.probes.window(now - LATELY_S, now)
+        _, before = history.probes.window(now - BASELINE_S, now - BEGAN_S)
+        usually_down = bool(before) and before[0] > before[1] / 2
+        return bool(lately) and lately[0] >= 1 and not usually_down
     if trouble == "log":
         seen = history.signatures.get(detail)
-        return seen is not None and seen.first > now - BASELINE_S and seen.last > now - LATELY_S
+        return seen is not None and seen.first > now - BEGAN_S and seen.last > now - LATELY_S
     seen_alert = history.alerts.get(detail)
-    return seen_alert is not None and seen_alert.until is None
+    return seen_alert is not None and seen_alert.until is None and seen_alert.since > now - BEGAN_S
 
 
 def _fails_more(history: History, now: float) -> bool:

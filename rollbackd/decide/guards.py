@@ -18,13 +18,15 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """What no event tells: how things stand in the world now, as the daemon found it. In a replay all is well.
 
     `paused` and `running` are sentences where they apply; `in_place` is the release the target says is in place, None
-    where nobody asked; `problems` are the target's reasons why a revert would not work now.
+    where nobody asked; `problems` are the target's reasons why a revert would not work now. In `shadow` nothing is
+    carried out, so it counts neither for a cooldown nor for the fleet's budget.
     """
 
     paused: str | None = None
     running: str | None = None
     in_place: str | None = None
     problems: tuple[str, ...] = ()
+    shadow: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,5 +52,5 @@ class Policy(Model):
 class FleetPolicy(Model):
     """Limits over all services together."""
 
-    rollbacks_per_hour: Annotated[int, Field(ge=0)] = 5
+    rollbacks_per_hour: Annotated[int, Field(ge=0, le=100)] = 5
     """More rollbacks than this within an hour over the whole fleet: escalate instead, the cause is elsewhere."""

@@ -18,7 +18,8 @@ class ServiceState(msgspec.Struct):
     """Everything the engine knows of one service.
 
     `deployed_at` is the moment of the newest deployment, `condemned` the watch that ended with a conviction which no
-    deployment has answered yet, and `recovery` how the last rollback's watch ended: (version, how it stood).
+    deployment has answered yet, `recovery` how the last rollback's watch ended: (version, how it stood), and `proof`
+    that watch itself, which goes on telling how the release stands until the next deployment.
     """
 
     history: History = msgspec.field(default_factory=History)
@@ -27,6 +28,7 @@ class ServiceState(msgspec.Struct):
     condemned: Watch | None = None
     rollbacks: list[float] = []
     recovery: tuple[str, Verdict] | None = None
+    proof: Watch | None = None
     deployed_at: float = 0.0
 
     @property
@@ -35,10 +37,13 @@ class ServiceState(msgspec.Struct):
         return self.condemned is not None or (self.watch is not None and self.watch.previous is not None)
 
     def goes_back(self, version: str, previous: str | None) -> bool:
-        """Whether this deployment puts back a release that was in place before the one it replaces."""
+        """Whether this deployment undoes the one it replaces: it puts back a release that is no worse than unknown, and
+        was there before that one came, or comes in the place of one that was found guilty."""
         known = self.releases.known
         if previous is None or version not in known or known[version].standing not in ("good", "unknown"):
             return False
+        if self.condemned is not None and self.condemned.version == previous:
+            return True
         return list(known).index(version) < list(known).index(previous)
 
     def unwatched(self) -> Verdict:

@@ -137,6 +137,22 @@ class History(msgspec.Struct):
             ]
         self.alerts[event.name] = AlertSeen(event.t, None, event.severity)
 
+    def forget(self, version: str, after: float, until: float) -> None:
+        """Take out what a condemned release left in `(after, until]`, so that it is nobody's baseline.
+
+        Its own streams go, and of the stream of all versions and the probes that stretch; so do the error messages that
+        came with it, which are then as new as before.
+        """
+        for table in (self.counts, self.latency):
+            table.pop(version, None)
+        if (counts := self.counts.get(ANY_VERSION)) is not None:
+            counts.cut(after, until)
+        if (latency := self.latency.get(ANY_VERSION)) is not None:
+            latency.series.cut(after, until)
+        self.probes.cut(after, until)
+        for text in [text for text, seen in self.signatures.items() if seen.first > after]:
+            del self.signatures[text]
+
     def counted(self, versions: Iterable[str], after: float, until: float) -> tuple[float, float]:
         """(errors, total) of these streams in `(after, until]`."""
         errors = total = 0.0

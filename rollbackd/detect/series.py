@@ -66,6 +66,10 @@ class Series(msgspec.Struct):
                 sums = row[2:]
         return seconds, sums
 
+    def cut(self, after: float, until: float) -> None:
+        """Forget the rows that reach into `(after, until]`."""
+        self.rows = [row for row in self.rows if row[1] <= after or row[0] >= until]
+
     def between(self, after: float, until: float) -> list[list[float]]:
         """The rows that end in `(after, until]`, oldest first."""
         return [row for row in self.rows if after < row[1] <= until]

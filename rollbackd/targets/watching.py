@@ -53,7 +53,8 @@ async def deployments(
             failing = False
             if seen is not None and looked is not None and seen.version != known:
                 now = clock.now()
-                t = min(max(seen.since or now, looked), now)
+                # where the target cannot tell, the last look bounds it: trouble after that may be the new release's
+                t = min(max(seen.since or looked, looked), now)
                 log.info("deployment_seen", service=service, version=seen.version, previous=known)
                 yield TargetChange(t=t, version=seen.version, previous=known, phase="started")
                 yield TargetChange(t=t, version=seen.version, previous=known, phase="finished")

@@ -102,7 +102,7 @@ def test_the_rollback_is_watched_until_the_old_baseline_is_back() -> None:
     assert isinstance(verified, WatchChange)
     assert verified.is_rollback
     assert 60 <= verified.t - START <= 100
-    assert subject.recovery("shop", "v1") == ("healthy", ())
+    assert subject.recovery("shop", "v1")[0] == "healthy"
     assert subject.peek("shop").verdict == "healthy"
 
 
@@ -221,7 +221,9 @@ def test_what_is_remembered_without_a_snapshot_can_be_gone_back_to() -> None:
         ("v3", "baking", START - 300, START - 300),
     ]
     subject.remember("shop", known, "v3")
-    assert subject.peek("shop").current == "v3"
+    assert subject.peek("shop").current is None, "what was baking is to be found in place and watched again"
+    subject.remember("shop", known, "v2")
+    assert subject.peek("shop").current == "v2"
     events = [*service.run(-200, 0), *service.deploy("v4", 0), *service.run(0, 60, errors=SICK)]
     assert told(play(subject, events))[-2:] == ["v4 rollback to v1", "v4 condemned"]
 
@@ -408,3 +410,34 @@ def test_a_decision_is_plain_data() -> None:
         play(engine(POLICY), [*baked(service), *service.deploy("v2", 0), *service.run(0, 100, errors=SICK)])
     )
     assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision
+
+
+# -- a third deployment soon after a rollback
+
+
+def test_our_own_rollback_is_one_even_to_a_release_seen_after_the_bad_one() -> None:
+    """v2 is bad, v3 is good, v2 is deployed again: going back to v3 undoes v2, whichever was seen first."""
+    service, subject = shop(), engine(POLICY)
+    play(subject, rolled_back(service))
+    bake = POLICY.bake
+    play(subject, [*service.deploy("v3", 1000), *service.run(1000, 1000 + 2 * bake)])
+    assert subject.peek("shop").last_known_good == "v3"
+    again = 1000 + 2 * bake + 700
+    play(subject, [*service.run(again - 60, again), *service.deploy("v2", again)])
+    outcomes = told(play(subject, service.run(again, again + 100, errors=SICK)))
+    assert outcomes[:2] == ["v2 rollback to v3", "v2 condemned"]
+    back = [*service.deploy("v3", again + 101, previous="v2"), *service.run(again + 101, again + 150, errors=SICK)]
+    (opened,) = play(subject, back)
+    assert isinstance(opened, WatchChange)
+    assert opened.is_rollback
+    assert subject.recovery("shop", "v3")[0] == "degraded", "it is measured by what was before the bad release"
+
+
+def test_what_a_condemned_release_left_is_nobodys_baseline() -> None:
+    """Fixing forward after a rollback is what comes next: the fix is judged as if the bad release had never been."""
+    service, subject = shop(), engine(POLICY)
+    play(subject, rolled_back(service))
+    events = [*service.run(200, 300), *service.deploy("v3", 300), *service.run(300, 400, errors=0.05)]
+    later = Policy(**{**dict(POLICY), "cooldown": 0})
+    subject.use(lambda _name: later, FleetPolicy())
+    assert told(play(subject, events))[-2:] == ["v3 rollback to v1", "v3 condemned"]

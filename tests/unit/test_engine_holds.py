@@ -92,15 +92,30 @@ def test_another_reason_to_hold_is_told_as_well() -> None:
     assert seen(subject, service.run(120, 200, errors=0.5)) == []
 
 
-def test_what_is_held_back_to_the_end_of_its_bake_is_condemned_all_the_same() -> None:
+def test_what_is_held_back_beyond_its_bake_is_acted_upon_when_the_guard_lets_it_pass() -> None:
     service, subject = shop(), engine(POLICY)
     subject.set_conditions("shop", Conditions(paused="lunch"))
-    outcomes: list[Outcome] = play(subject, bad(service, 400))
+    held = bad(service, 1400)
+    assert told(play(subject, held[: len(held) * 2 // 3]))[-1:] == ["v2 hold to v1"]
+    subject.set_conditions("shop", Conditions())
+    assert told(play(subject, held[len(held) * 2 // 3 :])) == ["v2 rollback to v1", "v2 condemned"]
+
+
+def test_what_recovered_while_it_was_held_back_is_condemned_and_left_alone() -> None:
+    service, subject = shop(), engine(POLICY)
+    subject.set_conditions("shop", Conditions(paused="lunch"))
+    outcomes: list[Outcome] = play(subject, [*bad(service, 200), *service.run(200, 1400)])
     assert told(outcomes)[-2:] == ["v2 hold to v1", "v2 condemned"]
     assert subject.peek("shop").verdict == "degraded"
     assert subject.rollback_target("shop") == "v1"
+
+
+def test_a_human_who_undoes_what_was_held_back_is_measured_by_what_was_before_it() -> None:
+    service, subject = shop(), engine(POLICY)
+    subject.set_conditions("shop", Conditions(paused="lunch"))
+    play(subject, bad(service, 400))
     undone = [*service.deploy("v1", 400, previous="v2"), *service.run(400, 600, errors=0.05)]
-    assert told(play(subject, undone)) == ["v1 opened", "v1 unrecovered"]
+    assert told(play(subject, undone)) == ["v2 superseded", "v1 opened", "v1 unrecovered"]
 
 
 def test_conditions_that_come_and_go_are_not_told_at_every_turn() -> None:
