@@ -10,6 +10,7 @@ from pydantic_core import core_schema
 
 from rollbackd.adapter import AdapterKind
 from rollbackd.config.blocks import STREAMS, Catalog
+from rollbackd.config.docstrings import field_docstrings
 from rollbackd.config.schema import Config
 from rollbackd.errors import ConfigError
 from rollbackd.fields import Model, Secret, duration_text, ratio_text, size_text
@@ -21,6 +22,15 @@ _TEXT: Mapping[str, Callable[[Any], str]] = {"duration": duration_text, "ratio":
 
 class _Generator(GenerateJsonSchema):
     """Writes defaults as an operator would, and leaves out those that only repeat the fields of a section."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        if issubclass(schema["cls"], Model):
+            docstrings = field_docstrings(schema["cls"])
+            for name, field in made.get("properties", {}).items():
+                if name in docstrings:
+                    field.setdefault("description", docstrings[name])
+        return made
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         made = super().default_schema(schema)
