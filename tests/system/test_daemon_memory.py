@@ -89,8 +89,8 @@ async def test_people_hear_of_it_even_if_their_receiver_was_down_and_the_daemon_
 class Jumping(SystemClock):
     """The daemon's own clock, over a wall clock that is set back, with its time running fast."""
 
-    def __init__(self) -> None:
-        self.back, self._fast = 0.0, FastClock()
+    def __init__(self, back: float = 0.0) -> None:
+        self.back, self._fast = back, FastClock()
         super().__init__(wall=lambda: self._fast.now() - self.back, monotonic=self._fast.monotonic)
 
     async def sleep(self, seconds: float) -> None:
@@ -107,8 +107,7 @@ async def test_a_clock_set_back_by_an_hour_disturbs_no_watch(tmp_path: Path) -> 
             shop.deploy("v2")
             assert (await daemon.ended()).state == "verified"
         assert len(list(read(recording))) > 20, "the recording's times do not run backwards"
-        later = Jumping()
-        later.back = 2 * 3600.0
+        later = Jumping(back=2 * 3600.0)
         shop.faults["v3"] = "errors"
         async with Inside(tmp_path, shop.block(cooldown="0"), clock=later) as daemon:
             assert (await daemon.shop()).last_known_good == "v1"
