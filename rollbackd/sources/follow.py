@@ -34,7 +34,8 @@ class Follower:
 
     A file that is there at the first look is read from its end, one that comes later from its beginning: unless it was
     followed before (a link that was switched back), or was last written before the one it replaces; what it then
-    holds is old. A replaced file is read to its end first, and kept for as long as the new one is empty.
+    holds is old. A replaced file is read to its end first, and kept for as long as the new one is empty. After `close`
+    the next `read` goes on where the last one ended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +50,7 @@ class Follower:
     def close(self) -> None:
         """Let go of the file. Safe to call twice."""
         if self._file is not None:
-            os.close(self._file)
+            self._leave(self._file)
             self._file = None
 
     def read(self) -> Piece:
@@ -102,21 +103,24 @@ class Follower:
         return self._next(file)
 
     def _begin(self, file: int, found: os.stat_result) -> None:
-        position, before = self._left.get((found.st_dev, found.st_ino), (0, b""))
-        if not before or not _fits(file, position, before):
+        position, before = self._left.get((found.st_dev, found.st_ino), (-1, b""))
+        if position < 0 or not _fits(file, position, before):
             position = found.st_size if self._is_old(found) else 0
             start = max(position - _FINGERPRINT_BYTES, 0)
             before = os.pread(file, position - start, start)
         if self._file is not None:
-            self._left[self._id] = (self._position, self._before)
-            while len(self._left) > REMEMBERED_FILES:
-                self._left.popitem(last=False)
-            os.close(self._file)
+            self._leave(self._file)
         self._file, self._id, self._position, self._before = file, (found.st_dev, found.st_ino), position, before
+
+    def _leave(self, file: int) -> None:
+        self._left[self._id] = (self._position, self._before)
+        while len(self._left) > REMEMBERED_FILES:
+            self._left.popitem(last=False)
+        os.close(file)
 
     def _is_old(self, found: os.stat_result) -> bool:
         if self._file is None:
-            return not self._was_missing
+            return not self._was_missing and not self._left
         return found.st_mtime_ns < os.fstat(self._file).st_mtime_ns
 
 

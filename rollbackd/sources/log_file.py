@@ -79,9 +79,9 @@ class Lines:
 class Following:
     """One run of the source: the file, and what was read of it but is not over yet."""
 
-    def __init__(self, config: LogFileConfig, context: SourceContext, sink: Sink) -> None:
+    def __init__(self, config: LogFileConfig, context: SourceContext, follower: Follower, sink: Sink) -> None:
         self._service, self._clock, self._sink = context.service, context.clock, sink
-        self._follower = Follower(config.path)
+        self._follower = follower
         self._lines = Lines(config.max_line)
         self._folder = Folder(LineReader(config.format, config.version_field), config.max_line)
         self._grew_at = 0.0
@@ -145,9 +145,10 @@ class LogFile:
 
     def __init__(self, config: LogFileConfig, context: SourceContext) -> None:
         self._config, self._context = config, context
+        self._follower = Follower(config.path)  # the place in the file outlasts a run that crashed
 
     async def run(self, sink: Sink) -> None:
-        following = Following(self._config, self._context, sink)
+        following = Following(self._config, self._context, self._follower, sink)
         schedule = Schedule(self._context.clock, self._config.poll)
         try:
             while True:

@@ -109,7 +109,7 @@ class LineReader:
     def _json(self, text: str) -> Line | None:
         try:
             fields = msgspec.json.decode(text, type=dict[str, object])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):  # the latter for text that is nested too deeply
             return None
         return self._line(fields, text)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rollbackd.model import Log
+from rollbackd.model import AnyEvent, Log
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.follow import CHUNK_BYTES, Follower
 from rollbackd.sources.log_file import ADAPTER, MISSING_S, UNFINISHED_S, Following, LogFileConfig
@@ -197,6 +197,62 @@ async def test_an_older_file_moved_into_place_is_not_news(tmp_path: Path) -> Non
         assert messages(sink) == ["now"]
 
 
+class FailingSink(RecordingSink):
+    """Breaks at the first event."""
+
+    async def emit(self, event: AnyEvent) -> None:
+        await super().emit(event)
+        if len(self.events) == 1:
+            raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("rotate", [lambda path: None, rename_and_create])
+async def test_a_source_that_crashed_goes_on_where_it_was(tmp_path: Path, rotate: Callable[[Path], None]) -> None:
+    """What is written before it runs again is news."""
+    path, clock, sink = tmp_path / "app.log", ManualClock(), FailingSink()
+    path.touch()
+    source = following(path, clock)
+    run = Run(source, clock, sink)
+    await run.idle()
+    add(path, "first", "second")
+    with pytest.raises(RuntimeError, match="broken"):
+        await run.after(POLL)
+    rotate(path)
+    add(path, "while it was down")
+    run = Run(source, clock, sink)
+    try:
+        await polled(run)
+    finally:
+        await run.stop()
+    assert messages(sink) == ["first", "while it was down"]
+
+
+async def test_a_source_that_crashed_before_the_first_line_misses_none(tmp_path: Path) -> None:
+    path, clock, sink = tmp_path / "app.log", ManualClock(), RecordingSink()
+    path.touch()
+    source = following(path, clock)
+    run = Run(source, clock, sink)
+    await run.idle()
+    await run.stop()
+    add(path, "first")
+    run = Run(source, clock, sink)
+    try:
+        await polled(run)
+    finally:
+        await run.stop()
+    assert messages(sink) == ["first"]
+
+
+async def test_a_line_that_is_nested_too_deeply_is_plain_text_and_costs_no_other(tmp_path: Path) -> None:
+    path, clock = tmp_path / "app.log", ManualClock()
+    path.touch()
+    hostile = '{"level":"info","a":' + "[" * 2000 + "]" * 2000 + "}"
+    async with running(following(path, clock), clock) as (run, sink):
+        add(path, "ERROR before", hostile, "ERROR after")
+        await polled(run)
+        assert messages(sink) == ["ERROR before", hostile, "ERROR after"]
+
+
 async def test_a_line_is_read_when_it_ends(tmp_path: Path) -> None:
     path, clock = tmp_path / "app.log", ManualClock()
     path.touch()
@@ -284,7 +340,9 @@ async def test_what_cannot_be_followed_is_a_gap(tmp_path: Path, make: Callable[[
 async def test_a_long_backlog_leaves_turns_to_others(tmp_path: Path) -> None:
     path, turns = tmp_path / "app.log", 0
     path.touch()
-    following = Following(LogFileConfig(path=path), SourceContext("shop", ManualClock()), RecordingSink())
+    following = Following(
+        LogFileConfig(path=path), SourceContext("shop", ManualClock()), Follower(path), RecordingSink()
+    )
 
     async def count() -> None:
         nonlocal turns
