@@ -128,7 +128,7 @@ class Command:
         return next((release for release in await self.history() if release.version == version), None)
 
     async def revert(self, order: RevertOrder) -> None:
-        async with self._keys.exclusive():
+        async with self._keys.exclusive(self._disk):
             current = await self.current()
             version = current.version if current else None
             step = await self._disk.run(lambda: self._keys.judge(order, version))

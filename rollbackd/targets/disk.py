@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -54,6 +55,22 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class Wanted:
+    """Whether somebody still waits for a call. A thread cannot be ended: it goes on when its file system answers."""
+
+    def __init__(self) -> None:
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Nobody waits any more."""
+        self._given_up.set()
+
+    def check(self) -> None:
+        """Ask right before an effect. Raises Temporary where it would come too late to be meant."""
+        if self._given_up.is_set():
+            raise Temporary("given up meanwhile: nothing was changed")
+
+
 class Disk:
     """Runs a target's file operations outside the event loop, one after another.
 
@@ -65,28 +82,37 @@ class Disk:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"disk-{name}")
         self._within = within
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
         """The result of `call`. Raises Temporary where it takes too long, and what `own_errors` makes of an OSError.
 
-        Cancelling waits for a call that has begun, so that nobody acts on files which are still being changed.
+        Cancelling waits for a call that has begun, so that nobody acts on files which are still being changed. `undo`
+        takes back a result for which nobody waits any more.
         """
+        return await self.change(lambda _wanted: call(), undo)
+
+    async def change(self, call: Callable[[Wanted], T], undo: Callable[[T], object] | None = None) -> T:
+        """As `run`, for a call with an effect: `call` has to ask the Wanted it is given right before the effect."""
+        wanted = Wanted()
 
         def work() -> T:
             with own_errors():
-                return call()
+                return call(wanted)
 
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            job = self._threads.submit(work)
         except RuntimeError:
             raise Temporary("this target is closed") from None
+        future = asyncio.wrap_future(job)
         try:
             done, _ = await asyncio.wait({future}, timeout=self._within)
         except asyncio.CancelledError:
             await asyncio.wait({future}, timeout=self._within)
-            self._abandon(future)
+            wanted.give_up()
+            self._abandon(job, future, undo)
             raise
         if not done:
-            self._abandon(future)
+            wanted.give_up()
+            self._abandon(job, future, undo)
             raise Temporary(f"the file system did not answer within {self._within:g} s")
         return future.result()
 
@@ -95,7 +121,12 @@ class Disk:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @staticmethod
-    def _abandon(future: asyncio.Future[T]) -> None:
+    def _abandon(job: Future[T], future: asyncio.Future[T], undo: Callable[[T], object] | None) -> None:
         """Nobody asks for the result any more; a call that has not begun never will."""
-        future.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
+
+        def take_back(ended: Future[T]) -> None:
+            if undo is not None and not ended.cancelled() and ended.exception() is None:
+                undo(ended.result())
+
         future.cancel()
+        job.add_done_callback(take_back)

@@ -15,7 +15,7 @@ import msgspec
 
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder
-from rollbackd.targets.disk import own_errors, sync_folder
+from rollbackd.targets.disk import Disk, own_errors, sync_folder
 
 State: TypeAlias = Literal["begun", "done"]
 
@@ -59,23 +59,32 @@ class SpentKeys:
         self._decoder = msgspec.json.Decoder(Entry)
 
     @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
+    async def exclusive(self, disk: Disk) -> AsyncIterator[None]:
         """Hold this while reverting. Waits for a revert of this object; raises Temporary while another one reverts.
 
         The other one is an object on the same folder: of the configuration before a reload, or of a second daemon.
+        The lock is taken on `disk`, since a file system that hangs holds up whoever opens or locks a file there.
         """
         async with self._one_at_a_time:
-            with own_errors():
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = os.open(self._folder / "reverts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = await disk.run(self._lock, undo=os.close)
             try:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise Temporary(f"another revert of this target is running ({self._folder} is locked)") from None
                 yield
             finally:
                 os.close(lock)
+
+    def _lock(self) -> int:
+        """A descriptor that holds the lock until it is closed."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder / "reverts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Temporary(f"another revert of this target is running ({self._folder} is locked)") from None
+        except OSError:
+            os.close(lock)
+            raise
+        return lock
 
     def judge(self, order: RevertOrder, current: str | None, mark: str = "") -> Next:
         """What is to be done, given the release in place and the mark of its deployment.

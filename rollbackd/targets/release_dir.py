@@ -16,7 +16,7 @@ from rollbackd.errors import Conflict, Permanent
 from rollbackd.fields import Model
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
-from rollbackd.targets.disk import Disk
+from rollbackd.targets.disk import Disk, Wanted
 from rollbackd.targets.keys import Next, SpentKeys, full
 from rollbackd.targets.process import CommandLine, Commands, Environment, Timeout, answer, check
 from rollbackd.targets.releases import Link, ReleaseFolders
@@ -105,33 +105,34 @@ class ReleaseDir:
         return list(dict.fromkeys(problem for problem in found if problem))
 
     async def revert(self, order: RevertOrder) -> None:
-        async with self._keys.exclusive():
+        async with self._keys.exclusive(self._disk):
             at = self._clock.now()
-            if await self._disk.run(lambda: self._switch(order, at)):
+            if await self._disk.change(lambda wanted: self._switch(order, at, wanted)):
                 await self._restart(order)
                 at = self._clock.now()
                 await self._disk.run(lambda: self._keys.finish(order, at))
 
-    def _switch(self, order: RevertOrder, at: float) -> bool:
+    def _switch(self, order: RevertOrder, at: float, wanted: Wanted) -> bool:
         """Make the link point to `order.to`; whether the restart is still to be done."""
         seen = self._folders.in_place()
         step = self._keys.judge(order, seen.version if seen else None, seen.mark if seen else "")
         if step is Next.NOTHING:
             return False
         if step is Next.SWITCH:
-            self._point(order, seen, at)
+            self._point(order, seen, at, wanted)
         else:
             self._keys.begin(order, at, seen.mark if seen else "")
         log.info("link_in_place", service=self._service, version=order.to, was=order.expect, how=step.name.lower())
         return True
 
-    def _point(self, order: RevertOrder, seen: Link | None, at: float) -> None:
+    def _point(self, order: RevertOrder, seen: Link | None, at: float, wanted: Wanted) -> None:
         if seen is None:
             raise Conflict(f"{self._folders.link} is gone: somebody else is deploying")
         if (fault := self._folders.unusable(order.to)) is not None:
             raise Permanent(fault)
         self._keys.begin(order, at, seen.mark)
-        self._folders.switch(order.to, seen, hashlib.sha256(order.key.encode()).hexdigest()[:16])
+        tag = hashlib.sha256(order.key.encode()).hexdigest()[:16]
+        self._folders.switch(order.to, seen, tag, wanted)
 
     async def _restart(self, order: RevertOrder) -> None:
         if self._config.restart is None:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollbackd.errors import Permanent
+from rollbackd.errors import Conflict, Permanent, RollbackdError
 from rollbackd.model import Release
-from rollbackd.targets.disk import sync_folder
+from rollbackd.targets.disk import Wanted, sync_folder
 
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 _LONGEST_REVISION = 200
@@ -99,21 +99,32 @@ class ReleaseFolders:
             return f"{folder} cannot be read: {error.strerror}"
         return f"{folder} is empty" if empty else None
 
-    def switch(self, to: str, seen: Link, tag: str) -> None:
+    def switch(self, to: str, seen: Link, tag: str, wanted: Wanted) -> None:
         """Point the link to release `to`, written as it was (relative or absolute), in one step that survives a crash.
 
-        `tag` names the order: a draft that a crash left behind is replaced when the same order is tried again.
+        `tag` names the order: a draft that a crash left behind is replaced when the same order is tried again. Raises
+        Conflict where the link is not the one that was `seen` any more, and Temporary where this is not `wanted` now.
         """
         draft = self.link.with_name(f".{self.link.name}.{tag}")
         with suppress(FileNotFoundError):
             draft.unlink()
         draft.symlink_to(Path(seen.text).parent / to)
         try:
+            self._still(seen)
+            wanted.check()
             draft.replace(self.link)
-        except OSError:
+        except (OSError, RollbackdError):
             draft.unlink(missing_ok=True)
             raise
         sync_folder(self.link.parent)
+
+    def _still(self, seen: Link) -> None:
+        try:
+            mark = _mark(os.lstat(self.link))
+        except FileNotFoundError:
+            mark = ""
+        if mark != seen.mark:
+            raise Conflict(f"{self.link} was changed just now: somebody else is deploying")
 
     def _release(self, version: str) -> Release:
         folder = self.releases / version
@@ -130,7 +141,11 @@ def _mark(status: os.stat_result) -> str:
 def _commit(file: Path) -> str | None:
     """The commit a release was made from, where its folder says so (Capistrano writes REVISION)."""
     try:
-        with file.open("rb") as opened:
+        # a pipe or a device of that name must not keep us waiting, and what lies elsewhere is not the release's word
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
             text = opened.read(_LONGEST_REVISION).decode("ascii", errors="replace").strip()
     except OSError:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rollbackd.errors import Permanent, RollbackdError, Temporary
-from rollbackd.targets.disk import Disk
+from rollbackd.targets.disk import Disk, Wanted
 
 
 @pytest.fixture
@@ -29,6 +29,47 @@ async def test_a_file_system_that_hangs_is_left_after_a_while() -> None:
         await disk.run(lambda: "this waits behind the first")
     release.set()
     disk.close()
+
+
+async def test_a_change_that_was_given_up_learns_it_before_it_takes_effect() -> None:
+    disk, release, done = Disk("test", within=0.2), threading.Event(), []
+
+    def change(wanted: Wanted) -> None:
+        release.wait()
+        wanted.check()
+        done.append("changed")
+
+    with pytest.raises(Temporary, match=r"0\.2 s"):
+        await disk.change(change)
+    release.set()
+    await idle(disk)
+    assert done == []
+    await disk.change(change)
+    assert done == ["changed"]
+    disk.close()
+
+
+async def test_a_result_that_comes_too_late_is_taken_back() -> None:
+    disk, release = Disk("test", within=0.2), threading.Event()
+    taken_back: list[str] = []
+
+    def open_late() -> str:
+        release.wait()
+        return "opened"
+
+    with pytest.raises(Temporary):
+        await disk.run(open_late, taken_back.append)
+    release.set()
+    await idle(disk)
+    assert taken_back == ["opened"]
+    assert await disk.run(open_late, taken_back.append) == "opened"
+    assert taken_back == ["opened"]
+    disk.close()
+
+
+async def idle(disk: Disk) -> None:
+    """One thread, so what was begun before is over when this call is."""
+    await disk.run(lambda: None)
 
 
 async def test_cancelling_waits_for_what_has_begun(disk: Disk) -> None:

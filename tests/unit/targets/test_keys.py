@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder
+from rollbackd.targets.disk import Disk
 from rollbackd.targets.keys import Next, SpentKeys
 
 ORDER = RevertOrder(to="v1", expect="v2", key="k1")
@@ -120,12 +125,40 @@ def test_the_file_stays_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reverts.jsonl"]
 
 
-async def test_one_revert_at_a_time(keys: SpentKeys, tmp_path: Path) -> None:
-    async with keys.exclusive():
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    one = Disk("test", within=0.2)
+    yield one
+    one.close()
+
+
+async def test_one_revert_at_a_time(keys: SpentKeys, disk: Disk, tmp_path: Path) -> None:
+    async with keys.exclusive(disk):
         with pytest.raises(Temporary):
-            async with SpentKeys(tmp_path / "state").exclusive():
+            async with SpentKeys(tmp_path / "state").exclusive(disk):
                 pass
-    async with SpentKeys(tmp_path / "state").exclusive():
+    async with SpentKeys(tmp_path / "state").exclusive(disk):
+        pass
+
+
+async def test_a_lock_that_hangs_is_left_after_a_while_and_let_go_once_it_comes(
+    keys: SpentKeys, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop goes on meanwhile, and a lock for which nobody waits any more is nobody's."""
+    answer = threading.Event()
+
+    def hang(lock: int, how: int) -> None:
+        answer.wait()
+        fcntl.flock(lock, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rollbackd.targets.keys.fcntl", SimpleNamespace(flock=hang, LOCK_EX=2, LOCK_NB=4))
+        with pytest.raises(Temporary, match=r"did not answer within 0\.2 s"):
+            async with keys.exclusive(disk):
+                pass
+        answer.set()
+        await disk.run(lambda: None)
+    async with keys.exclusive(disk):
         pass
 
 

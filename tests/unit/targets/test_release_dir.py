@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import struct
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -18,6 +21,8 @@ from rollbackd.aiokit import SystemClock
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.model import Release
 from rollbackd.targets.base import RevertOrder, Target, TargetContext
+from rollbackd.targets.disk import Disk
+from rollbackd.targets.keys import SpentKeys
 from rollbackd.targets.release_dir import ADAPTER, ReleaseDirConfig
 
 ORDER = RevertOrder(to="v1", expect="v2", key="k1")
@@ -79,6 +84,22 @@ async def test_a_release_is_named_by_its_folder(make: Make, world: Path) -> None
     assert await make().current() == Release(
         version="v2", commit="4f0c1d2e4f0c1d2e4f0c1d2e4f0c1d2e4f0c1d2e", created_at=1_763_000_000
     )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+async def test_a_revision_that_is_no_file_of_the_release_is_left_out(make: Make, world: Path, kind: str) -> None:
+    """Opening a pipe waits for somebody who writes into it, and all of the target with it."""
+    revision = world / "releases" / "v2" / "REVISION"
+    (world / "elsewhere").write_text("4f0c1d2e\n")
+    if kind == "pipe":
+        os.mkfifo(revision)
+    elif kind == "folder":
+        revision.mkdir()
+    else:
+        revision.symlink_to(world / "elsewhere")
+    current = await asyncio.wait_for(make().current(), 5)
+    assert current is not None
+    assert current.commit is None
 
 
 @pytest.mark.parametrize("content", [b"", b"main\n", b"\xff\xfe", b"4f0c1d2e is the commit", b"a" * 10_000_000])
@@ -286,6 +307,47 @@ async def test_the_link_is_never_missing_while_it_is_switched(make: Make, world:
     assert [name for mask, name in events if mask & _IN_MOVED_TO] == ["current"]
     assert "current" not in [name for mask, name in events if not mask & _IN_MOVED_TO]
     assert set(os.listdir(world)) == {"current", "releases"}  # noqa: PTH208
+
+
+@pytest.mark.parametrize("deployed", ["releases/v3", "releases/v2", None])
+async def test_what_somebody_deploys_while_the_order_is_noted_stays(
+    make: Make, world: Path, monkeypatch: pytest.MonkeyPatch, deployed: str | None
+) -> None:
+    begin = SpentKeys.begin
+
+    def begin_while_somebody_deploys(keys: SpentKeys, order: RevertOrder, at: float, mark: str = "") -> None:
+        begin(keys, order, at, mark)
+        (world / "current").unlink() if deployed is None else link_to(world, deployed)
+
+    monkeypatch.setattr(SpentKeys, "begin", begin_while_somebody_deploys)
+    with pytest.raises(Conflict, match="somebody else is deploying"):
+        await make(restart="touch restarted").revert(ORDER)
+    left = {"releases"} if deployed is None else {"current", "releases"}
+    assert set(os.listdir(world)) == left  # noqa: PTH208
+    if deployed is not None:
+        assert text_of(world) == deployed
+
+
+async def test_a_revert_that_was_given_up_never_switches_the_link_later(
+    make: Make, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread behind a file system that hung goes on when it answers, but nobody waits for what it does any more."""
+    answer, begin = threading.Event(), SpentKeys.begin
+
+    def begin_late(keys: SpentKeys, order: RevertOrder, at: float, mark: str = "") -> None:
+        answer.wait()
+        begin(keys, order, at, mark)
+
+    monkeypatch.setattr(SpentKeys, "begin", begin_late)
+    monkeypatch.setattr("rollbackd.targets.release_dir.Disk", partial(Disk, within=0.2))
+    target = make(restart="touch restarted")
+    with pytest.raises(Temporary, match="did not answer"):
+        await target.revert(ORDER)
+    answer.set()
+    assert [release.version for release in await target.history()] == ["v3", "v2", "v1"], "the thread is done with it"
+    assert text_of(world) == "releases/v2"
+    await target.revert(ORDER)
+    assert text_of(world) == "releases/v1"
 
 
 async def test_a_draft_left_by_a_crash_is_no_obstacle(make: Make, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
