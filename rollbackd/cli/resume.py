@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from rollbackd.cli.client import decode
 from rollbackd.cli.command import OK, Commands
@@ -26,7 +27,21 @@ def run(options: argparse.Namespace) -> int:
     status = decode(answer, StatusView)
     if options.format == "json":
         return print_json(answer)
-    print(printable(f"Acting again: {options.service or 'all services'}."))
-    if options.service and status.paused is not None:
-        print(printable(f"All services are still paused ({status.paused.reason}): `rollbackd resume` ends that."))
+    for line in _outcome(status, options.service):
+        print(printable(line))
     return OK
+
+
+def _outcome(status: StatusView, service: str | None) -> Iterator[str]:
+    """What acts again and what does not, as the daemon says and not as was wished."""
+    if service is not None:
+        if status.paused is None:
+            yield f"Acting again: {service}."
+        else:
+            yield f"{service} has no pause of its own any more."
+            yield f"All services are still paused ({status.paused.reason}): `rollbackd resume` ends that."
+        return
+    paused = [(one.name, one.paused) for one in status.services if one.paused is not None]
+    yield f"Acting again: all {'other ' if paused else ''}services."
+    for name, pause in paused:
+        yield f"{name} is still paused ({pause.reason}): `rollbackd resume {name}` ends that."

@@ -186,6 +186,29 @@ def test_pause_and_resume(daemon: Daemon, terminal: Terminal) -> None:
     assert daemon.backend.paused is None
 
 
+def test_resuming_all_names_who_is_still_paused(daemon: Daemon, terminal: Terminal) -> None:
+    """A service's own pause outlives the pause of all."""
+    own = Pause(service="checkout", actor="bob", reason="migration", at=NOW)
+    daemon.backend.services = {"checkout": service(paused=own), "search": service("search")}
+    assert terminal.run("resume") == 0
+    assert terminal.out == (
+        "Acting again: all other services.\n"
+        "checkout is still paused (migration): `rollbackd resume checkout` ends that.\n"
+    )
+
+
+def test_resuming_one_service_does_not_hide_the_pause_of_all(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resume(_service: str | None, _actor: str) -> None:
+        daemon.backend.paused = Pause(service=None, actor="bob", reason="audit", at=NOW)
+
+    monkeypatch.setattr(daemon.backend, "resume", resume)
+    assert terminal.run("resume", "checkout") == 0
+    assert "Acting again" not in terminal.out
+    assert "All services are still paused (audit)" in terminal.out
+
+
 @pytest.mark.parametrize("arguments", [["pause"], ["pause", "--reason", " "]])
 def test_a_pause_needs_a_reason(daemon: Daemon, terminal: Terminal, arguments: list[str]) -> None:
     assert terminal.run(*arguments) == 2
