@@ -142,6 +142,7 @@ def _join(path: tuple[str, ...]) -> str:
 
 
 def _cure(status: int) -> str:
+    made = "`auth.tokens` in the configuration makes one, see docs/api.md#credentials"
     if status == 401:
-        return " (give the token with --token-file FILE or in ROLLBACKD_TOKEN)"
-    return ""
+        return f" (give the token with --token-file FILE or in ROLLBACKD_TOKEN; {made})"
+    return f" ({made})" if status == 403 else ""

@@ -38,6 +38,8 @@ def test_a_wish_without_a_token_is_refused_with_the_cure(
     monkeypatch.delenv("ROLLBACKD_TOKEN")
     assert terminal.run("pause", "--reason", "migration") == 1
     assert "--token-file" in terminal.err
+    assert "`auth.tokens`" in terminal.err
+    assert "docs/api.md#credentials" in terminal.err
     assert daemon.backend.paused is None
 
 
