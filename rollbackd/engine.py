@@ -106,7 +106,7 @@ class Engine:
             if not watch.is_rollback and watch.previous is not None:
                 state.releases.stand(watch.version, "superseded", event.t)
             yield self._close(state, watch, "superseded", f"{event.version} was deployed before the bake ended")
-            if watch.version == previous and watch.previous is not None and not watch.is_rollback:
+            if watch.version == previous and self._looks_bad(state, watch):
                 state.condemned = watch  # a human may be undoing what was held back: judge by what was before it
         yield self._open(event, previous, state)
 
@@ -130,6 +130,14 @@ class Engine:
         reason = "first sight of what is running" if previous is None else f"{event.version} replaces {previous}"
         return self._change(watch, "opened", event.t, reason)
 
+    def _looks_bad(self, state: ServiceState, watch: Watch) -> bool:
+        """Whether a release that is being replaced was convicted, or would soon have been."""
+        if watch.previous is None or watch.is_rollback:
+            return False
+        policy = self._policy_for(watch.service)
+        scene = self._scene(watch.service, state, watch)
+        return watch.held is not None or self._standing(watch, scene, policy) == "degraded"
+
     # -- judgement
 
     def _judge(self, state: ServiceState, watch: Watch, scene: Scene) -> Iterator[Outcome]:
@@ -142,7 +150,7 @@ class Engine:
             self._begin_anew(state, watch, policy)
         elif guilty is not None:
             yield from self._convict(state, watch, guilty, scene, policy)
-        elif self._baked(watch, scene.now, policy):
+        elif self._baked(watch, scene.now, policy) and not watch.fails_now(scene, scene.now - policy.verify_for):
             state.releases.stand(watch.version, "good", scene.now)
             yield self._close(state, watch, "good", f"nothing got worse in {policy.bake:g} s")
 
@@ -275,11 +283,14 @@ class Engine:
                 yield name, state.history
 
     def _close(self, state: ServiceState, watch: Watch, ending: WatchState, reason: str) -> WatchChange:
+        evidence = watch.evidence(self._scene(watch.service, state, watch))
         state.watch = None
-        return self._change(watch, ending, self._state.now, reason)
+        return self._change(watch, ending, self._state.now, reason, evidence)
 
     @staticmethod
-    def _change(watch: Watch, state: WatchState, t: float, reason: str) -> WatchChange:
+    def _change(
+        watch: Watch, state: WatchState, t: float, reason: str, evidence: tuple[Evidence, ...] = ()
+    ) -> WatchChange:
         return WatchChange(
             t=t,
             service=watch.service,
@@ -289,6 +300,7 @@ class Engine:
             state=state,
             reason=reason,
             is_rollback=watch.is_rollback,
+            evidence=evidence,
         )
 
     # -- what the daemon asks and tells
@@ -309,7 +321,7 @@ class Engine:
             policy = self._policy_for(service)
             scene = self._scene(service, state, watch)
             evidence = watch.evidence(scene)
-            verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict()
+            verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict(evidence)
             ends_at = watch.bakes_from + (policy.verify_for if watch.is_rollback else policy.bake)
         best = state.releases.last_known_good(other_than="")
         return Peek(

@@ -17,8 +17,10 @@ import msgspec
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
-Count = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
-"""At most a million billion: up to there counts are exact as floats, and no sum or square of them overflows."""
+MAX_COUNT = 1e15
+"""A million billion: up to there counts are exact as floats, and no sum or square of them overflows."""
+Count = Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]
+"""Checked by msgspec where events are read, and by the events themselves where code makes them."""
 Phase: TypeAlias = Literal["started", "finished", "failed"]
 AlertStatus: TypeAlias = Literal["firing", "resolved"]
 
@@ -63,6 +65,8 @@ class Requests(Event, frozen=True, kw_only=True, tag="requests"):
         super().__post_init__()
         if not self.errors <= self.total:
             raise ValueError("`errors` exceeds `total`")
+        if not (self.errors >= 0 and self.total <= MAX_COUNT):
+            raise ValueError(f"`total` and `errors` must lie between 0 and {MAX_COUNT:g}")
 
 
 class Latency(Event, frozen=True, kw_only=True, tag="latency"):
@@ -83,6 +87,8 @@ class Latency(Event, frozen=True, kw_only=True, tag="latency"):
             last_bound, last_count = bound, count
         if last_bound != math.inf:
             raise ValueError('`buckets` must end with "+Inf"')
+        if last_count > MAX_COUNT:
+            raise ValueError(f"`buckets` must hold counts between 0 and {MAX_COUNT:g}")
 
 
 def _bound(text: str) -> float:
@@ -100,12 +106,22 @@ class Gauge(Event, frozen=True, kw_only=True, tag="gauge"):
     name: Name
     value: float
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.value):
+            raise ValueError("`value` must be finite")
+
 
 class Probe(Event, frozen=True, kw_only=True, tag="probe"):
     """One black-box check: whether the service answered, and how long that took in seconds."""
 
     up: bool
     duration: Count
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.duration <= MAX_COUNT:
+            raise ValueError(f"`duration` must be seconds between 0 and {MAX_COUNT:g}")
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):
@@ -204,7 +220,10 @@ WatchState: TypeAlias = Literal["opened", "good", "superseded", "condemned", "fa
 
 
 class WatchChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A watch opened or ended. Not a decision: nothing is to be done, but memory and people want to know."""
+    """A watch opened or ended. Not a decision: nothing is to be done, but memory and people want to know.
+
+    `evidence` is what each rule knew when it ended; empty when it opened.
+    """
 
     t: float
     service: str
@@ -214,6 +233,7 @@ class WatchChange(msgspec.Struct, frozen=True, kw_only=True):
     state: WatchState
     reason: str
     is_rollback: bool = False
+    evidence: tuple[Evidence, ...] = ()
 
 
 Outcome: TypeAlias = Decision | WatchChange

@@ -88,11 +88,22 @@ class Watch(msgspec.Struct):
             return "degraded"
         return "healthy" if "healthy" in found else "insufficient"
 
-    def verdict(self) -> Verdict:
-        """What the rules say of the release so far."""
+    def fails_now(self, scene: Scene, since: float) -> bool:
+        """Whether requests or probes fail more than they did, from `since` until now: no moment to call a release good.
+
+        Traffic and latency are left out, since over a bake they follow the time of day.
+        """
+        told = (self.rules[name] for name in ("error_ratio", "availability") if name in self.rules)
+        return any(rule.standing(scene, since) == "degraded" for rule in told)
+
+    def verdict(self, evidence: tuple[Evidence, ...]) -> Verdict:
+        """What the rules say of the release so far: healthy only if some rule can tell, and none that saw something
+        cannot."""
         if self.convicting() is not None:
             return "degraded"
-        return "insufficient" if self.last_signal_at is None else "healthy"
+        blind = any(one.verdict == "insufficient" and one.samples > 0 for one in evidence)
+        told = any(one.verdict == "healthy" for one in evidence)
+        return "healthy" if told and not blind and self.last_signal_at is not None else "insufficient"
 
 
 def open_watch(event: DeploymentEvent, previous: str | None, policy: Policy, history: History) -> Watch:

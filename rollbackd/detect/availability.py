@@ -12,7 +12,9 @@ from rollbackd.model import AnyEvent, Evidence, Probe, Verdict
 WINDOW_S = 300.0
 """Down time is added up over this long, so that a service that comes and goes is caught as well."""
 USUALLY_UP = 0.98
-"""Where probes fail more often than this leaves room for, they say nothing about a release."""
+"""A service is back when no more probes fail than this leaves room for, or than usual."""
+USUALLY_DOWN = 0.3
+"""Where a larger share of probes failed before the deployment, they say nothing about it."""
 TOGETHER_S = 1.0
 """Failures closer together than this are remembered as one."""
 
@@ -43,7 +45,7 @@ class Availability(Rule, tag="availability"):
             if not self.downs:
                 self.onset = None
             return
-        if self.usual[1] and wilson(self.usual[0], self.usual[1])[0] > 1 - USUALLY_UP:
+        if self.says_nothing:
             return
         row = scene.history.probes.newest(event.t)
         if row is None:
@@ -57,8 +59,18 @@ class Availability(Rule, tag="availability"):
             self.onset = event.t
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether probes failed so often before that their failing tells nothing about a release."""
+        return self.usual[1] > 0 and wilson(self.usual[0], self.usual[1])[0] > USUALLY_DOWN
+
+    @property
     def strength(self) -> float:
-        return sum(seconds for _, seconds in self.downs)
+        """Seconds down, less twice what fails anyway in the time they are spread over."""
+        if not self.downs:
+            return 0.0
+        share = self.usual[0] / self.usual[1] if self.usual[1] else 0.0
+        spread = self.downs[-1][0] - self.downs[0][0] + self.downs[0][1]
+        return max(0.0, sum(seconds for _, seconds in self.downs) - 2 * share * spread)
 
     @property
     def threshold(self) -> float:
@@ -66,9 +78,10 @@ class Availability(Rule, tag="availability"):
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         _, sums = scene.history.probes.window(since, scene.now)
-        if not sums:
+        if not sums or self.says_nothing:
             return "insufficient"
-        return "degraded" if sums[0] > sums[1] * (1 - USUALLY_UP) and sums[0] >= 2 else "healthy"
+        usual = 2 * self.usual[0] / self.usual[1] if self.usual[1] else 0.0
+        return "degraded" if sums[0] > sums[1] * max(1 - USUALLY_UP, usual) and sums[0] >= 2 else "healthy"
 
     def evidence(self, scene: Scene) -> Evidence:
         _, sums = scene.history.probes.window(scene.deployed_at, scene.now)
@@ -77,7 +90,7 @@ class Availability(Rule, tag="availability"):
         return Evidence(
             rule="availability",
             signal="probe",
-            verdict="degraded" if self.convicts else ("healthy" if asked else "insufficient"),
+            verdict=self._verdict(failed, asked),
             summary=summary if asked else "no probe has been seen since the deployment",
             unit="ratio",
             baseline=self.usual[0] / self.usual[1] if self.usual[1] else None,
@@ -88,3 +101,9 @@ class Availability(Rule, tag="availability"):
             threshold=self.threshold,
             onset=self.onset,
         )
+
+    def _verdict(self, failed: float, asked: float) -> Verdict:
+        """Never healthy while most probes fail, whatever they did before."""
+        if self.convicts:
+            return "degraded"
+        return "insufficient" if not asked or self.says_nothing or failed > asked / 2 else "healthy"

@@ -75,7 +75,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
         seconds = min(row[1] - row[0], 3 * series.interval)
         severe = total >= SEVERE_SAMPLE and wilson(errors, total)[0] > null + SEVERE
         if event.errors > null * event.total:
-            self.onset = row[0] if self.onset is None else self.onset
+            self.onset = max(row[0], scene.deployed_at) if self.onset is None else self.onset
         elif self.strength <= 0:
             self.onset = None
         if event.t <= scene.warm_at and not severe:

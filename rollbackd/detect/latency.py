@@ -99,7 +99,7 @@ class LatencyRule(Rule, tag="latency"):
         scene: Scene,
     ) -> None:
         if slow > null * total:
-            test.onset = start if test.onset is None else test.onset
+            test.onset = max(start, scene.deployed_at) if test.onset is None else test.onset
         elif test.test.strength <= 0:
             test.onset = None
         if start + seconds <= scene.warm_at or total <= 0:
@@ -146,6 +146,7 @@ class LatencyRule(Rule, tag="latency"):
                 signal="latency",
                 verdict="insufficient",
                 summary=f"no latencies are known {reason}",
+                samples=now.total,
                 threshold=self.limit,
             )
         baseline, observed = self.before.quantile(worst.q), now.quantile(worst.q)

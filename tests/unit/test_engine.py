@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from rollbackd.decide.policy import FleetPolicy, Policy
+from rollbackd.detect.settings import Rules
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent
 from rollbackd.model import AnyEvent, Decision, Standing, WatchChange
@@ -441,3 +442,25 @@ def test_what_a_condemned_release_left_is_nobodys_baseline() -> None:
     later = Policy(**{**dict(POLICY), "cooldown": 0})
     subject.use(lambda _name: later, FleetPolicy())
     assert told(play(subject, events))[-2:] == ["v3 rollback to v1", "v3 condemned"]
+
+
+def test_what_fails_at_the_end_of_its_bake_is_not_called_good() -> None:
+    """A rule may lack the evidence to convict, yet a release whose every probe fails is no place to go back to."""
+    quiet = Policy(bake=120, warmup=10, cooldown=300, verify_for=20, rules=Rules(error_ratio=None, alert=None))
+    service, subject = shop(), engine(quiet)
+    outcomes = play(subject, [*baked(service), *service.deploy("v2", 0), *service.run(0, 95)])
+    outcomes += play(subject, service.run(95, 125, up=False))
+    assert "v2 good" not in told(outcomes)
+
+
+def test_a_change_of_a_watch_tells_what_the_rules_knew() -> None:
+    service, subject = shop(), engine(POLICY)
+    outcomes = play(subject, [*baked(service), *service.deploy("v2", 0), *service.run(0, 300)])
+    good = next(one for one in outcomes if isinstance(one, WatchChange) and one.version == "v2" and one.state == "good")
+    assert {one.rule: one.verdict for one in good.evidence}["error_ratio"] == "healthy"
+
+
+def test_a_service_is_not_healthy_while_a_rule_that_saw_it_cannot_tell() -> None:
+    service, subject = shop(), engine(POLICY)
+    play(subject, [*service.deploy("v1", 0), *service.run(0, 20)])
+    assert subject.peek("shop").verdict == "insufficient"
