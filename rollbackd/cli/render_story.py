@@ -14,10 +14,14 @@ from rollbackd.cli.render_decision import decision_page, evidence_table
 from rollbackd.cli.story import Story
 from rollbackd.cli.words import ACTIONS, ROLLBACK_STATES, WATCH_STATES, moment, short, span, time_of_day
 from rollbackd.ledger.base import RollbackState
+from rollbackd.model import WatchState
 from rollbackd.web.views import DecisionView, DeploymentView, RollbackView, WatchView
 
 NARROW = 72
 """Below so many columns, what happened stands below when and where."""
+
+DECIDED: frozenset[WatchState] = frozenset({"condemned", "failed"})
+"""How a watch ends by a decision, which then carries the same evidence."""
 
 ROLLBACK_STYLES: dict[RollbackState, str] = {"verified": "good", "failed": "bad", "escalated": "bad"}
 
@@ -76,6 +80,8 @@ def story_text(console: Console, story: Story, watch: WatchView | None) -> None:
     """Print the page of one deployment; `watch` is its open watch, if it has one."""
     for deployment in story.deployments:
         console.print(_deployment_page(deployment))
+        if deployment.evidence and not (story.decisions and deployment.state in DECIDED):
+            console.print(section("Evidence at the end", evidence_table(console, deployment.evidence)))
     if watch is not None and watch.evidence and not story.decisions:
         console.print(section("Evidence as it stands", evidence_table(console, watch.evidence)))
     for view in sorted(story.decisions, key=lambda one: one.decision.t):

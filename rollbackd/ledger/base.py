@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from rollbackd.intake.base import Accepted
-from rollbackd.model import AnyEvent, Decision, Standing, WatchChange, WatchState
+from rollbackd.model import AnyEvent, Decision, Evidence, Standing, WatchChange, WatchState
 from rollbackd.notify.base import Message
 
 Mode: TypeAlias = Literal["act", "shadow"]
@@ -57,7 +57,7 @@ class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment that was watched, and how its watch stands."""
+    """A deployment that was watched, how its watch stands, and, once it has ended, what each rule knew then."""
 
     id: str
     service: str
@@ -68,6 +68,7 @@ class StoredDeployment(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     changed_at: float
     is_rollback: bool
+    evidence: tuple[Evidence, ...] = ()
 
 
 class StoredRelease(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,6 +127,8 @@ class LiveBackend:
 
     async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
         items: list[InboxItem] = []
+        if self._pipeline.crowded:
+            raise Temporary("too many pushed events wait to be judged already: send this again", retry_after=5)
         if reading.accepted:
             items = await self._written(self._ledger.accept(reading.accepted, received_at))
         for item in items:
@@ -310,6 +312,7 @@ def _deployment(
         is_rollback=one.is_rollback,
         decision_ids=tuple(decisions.get(one.id, ())),
         rollback_id=rollbacks.get(rollback_key(one.service, one.version, one.deployed_at)),
+        evidence=one.evidence,
     )
 
 

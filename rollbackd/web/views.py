@@ -58,7 +58,10 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """A watched deployment and how its watch stands; `rollback_id` names the rollback that undid it."""
+    """A watched deployment and how its watch stands; `rollback_id` names the rollback that undid it.
+
+    `evidence` is what each rule knew when the watch ended, empty while it is open.
+    """
 
     id: str
     service: str
@@ -72,6 +75,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     is_rollback: bool
     decision_ids: tuple[str, ...]
     rollback_id: str | None
+    evidence: tuple[Evidence, ...] = ()
 
 
 class DecisionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,14 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rollbackd import registry
 from rollbackd.errors import Permanent
 from rollbackd.intake.base import Accepted
 from rollbackd.ledger.base import AuditEntry, Ledger, OutboxItem, Pause, RollbackState
-from rollbackd.model import Alert, Standing, WatchState
+from rollbackd.model import Alert, Evidence, Standing, WatchState
 from tests.contract.ledgers import (
     POISON,
     SETTINGS,
@@ -255,6 +256,24 @@ async def test_a_watch_opens_a_deployment_and_ends_it(ledger: Ledger) -> None:
     (ended,) = await ledger.deployments()
     assert (ended.id, ended.state, ended.changed_at) == (opened.id, "condemned", T0 + 9)
     assert await ledger.deployments("cart") == []
+
+
+async def test_a_deployment_keeps_what_the_rules_knew_when_its_watch_ended(name: str, tmp_path: Path) -> None:
+    known = Evidence(rule="latency", signal="latency", verdict="healthy", summary="as before", interval=(0.1, 0.2))
+    first = build(name, tmp_path)
+    await first.open()
+    await first.record([], [change("2.0", "opened")], snapshot())
+    assert (await first.deployments())[0].evidence == ()
+    ended = msgspec.structs.replace(change("2.0", "good", at=T0 + 60), evidence=(known,))
+    await first.record([], [ended], snapshot())
+    await first.close()
+
+    second = build(name, tmp_path)
+    await second.open()
+    try:
+        assert (await second.deployments())[0].evidence == (known,)
+    finally:
+        await second.close()
 
 
 async def test_deployments_come_newest_first(ledger: Ledger) -> None:

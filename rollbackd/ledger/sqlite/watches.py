@@ -9,9 +9,10 @@ import msgspec
 from rollbackd.ledger.base import ConfigStamp, StoredDecision, StoredDeployment, StoredRelease
 from rollbackd.ledger.sqlite.codec import Codec
 from rollbackd.ledger.standings import standing_after
-from rollbackd.model import Decision, WatchChange, deployment_id
+from rollbackd.model import Decision, Evidence, WatchChange, deployment_id
 
 _decisions: Codec[Decision] = Codec(msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Decision))
+_evidence: Codec[tuple[Evidence, ...]] = Codec(msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(tuple[Evidence, ...]))
 
 
 def add_decision(db: sqlite3.Connection, stored: StoredDecision) -> None:
@@ -67,10 +68,10 @@ def apply(db: sqlite3.Connection, change: WatchChange) -> None:
     """Create or update the deployment, and the standing of its release."""
     db.execute(
         "INSERT INTO deployments"
-        " (id, service, version, previous, deployed_at, state, reason, changed_at, is_rollback)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+        " (id, service, version, previous, deployed_at, state, reason, changed_at, is_rollback, evidence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
         " reason = excluded.reason, changed_at = excluded.changed_at, is_rollback = excluded.is_rollback,"
-        " previous = coalesce(excluded.previous, previous)",
+        " evidence = excluded.evidence, previous = coalesce(excluded.previous, previous)",
         (
             deployment_id(change.service, change.version, change.deployed_at),
             change.service,
@@ -81,6 +82,7 @@ def apply(db: sqlite3.Connection, change: WatchChange) -> None:
             change.reason,
             change.t,
             change.is_rollback,
+            _evidence.encode(change.evidence),
         ),
     )
     if change.state == "opened" and change.previous is not None:
@@ -108,14 +110,15 @@ def _first_sight(db: sqlite3.Connection, service: str, version: str, at: float) 
 def deployments(db: sqlite3.Connection, service: str | None, limit: int) -> list[StoredDeployment]:
     """Watched deployments, newest first."""
     rows = db.execute(
-        "SELECT id, service, version, previous, deployed_at, state, reason, changed_at, is_rollback FROM deployments"
+        "SELECT id, service, version, previous, deployed_at, state, reason, changed_at, is_rollback, evidence"
+        " FROM deployments"
         " WHERE :service IS NULL OR service = :service ORDER BY deployed_at DESC, seq DESC LIMIT :limit",
         {"service": service, "limit": limit},
     )
     names = StoredDeployment.__struct_fields__
     return [
         msgspec.convert(
-            dict(zip(names, (*row[:-1], bool(row[-1])), strict=True)),
+            dict(zip(names, (*row[:-2], bool(row[-2]), _evidence.decode(row[-1])), strict=True)),
             StoredDeployment,
         )
         for row in rows

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from rollbackd.ledger.base import Pause
+from rollbackd.model import WatchState
 from tests.support.backend import NOW, decision, deployment, evidence, rollback, service, source, watch
 from tests.unit.cli.conftest import Daemon, Terminal
 
@@ -138,6 +139,24 @@ def test_show_of_an_undecided_deployment_tells_the_evidence_so_far(daemon: Daemo
     assert terminal.run("show", "dep-1") == 0
     assert "under watch" in terminal.out
     assert "0.4 of 3.0" in terminal.out
+
+
+@pytest.mark.parametrize("state", ["good", "superseded"])
+def test_show_of_a_deployment_that_was_not_decided_about_tells_how_the_evidence_stood(
+    daemon: Daemon, terminal: Terminal, state: WatchState
+) -> None:
+    ended = msgspec.structs.replace(deployment(), state=state, evidence=(evidence("latency", 1.2),))
+    daemon.backend.deployment_list, daemon.backend.decision_list, daemon.backend.rollback_list = [ended], [], []
+    assert terminal.run("show", "dep-1") == 0
+    assert "Evidence at the end" in terminal.out
+    assert "1.2 of 3.0" in terminal.out
+
+
+def test_show_does_not_tell_the_evidence_of_a_decision_twice(daemon: Daemon, terminal: Terminal) -> None:
+    condemned = msgspec.structs.replace(deployment(), state="condemned", evidence=(evidence(strength=3.4),))
+    daemon.backend.deployment_list = [condemned]
+    assert terminal.run("show", "dep-1") == 0
+    assert terminal.out.count("3.4 of 3.0") == 1
 
 
 def test_rollback_goes_ahead_with_yes(daemon: Daemon, terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
--- Times are Unix seconds. Blobs: `event` and `decision` are MessagePack (JSON has no infinity), `message` is JSON.
+-- Times are Unix seconds. Blobs: `event`, `decision` and `evidence` are MessagePack (JSON has no infinity), `message` is JSON.
 -- AUTOINCREMENT where a number must never be given twice, even after its row was pruned.
 
 CREATE TABLE inbox (
@@ -44,7 +44,8 @@ CREATE TABLE deployments (
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
     changed_at REAL NOT NULL,
-    is_rollback INTEGER NOT NULL
+    is_rollback INTEGER NOT NULL,
+    evidence BLOB NOT NULL
 );
 CREATE INDEX deployments_deployed_at ON deployments (deployed_at);
 CREATE INDEX deployments_service ON deployments (service, deployed_at);
