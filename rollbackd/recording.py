@@ -86,6 +86,18 @@ def parse(lines: Iterable[bytes], name: str) -> Iterator[AnyEvent]:
         yield event
 
 
+def _readable(event: AnyEvent) -> bytes:
+    """The event as a line. One that is refused when read would cost the whole recording, so it is refused here."""
+    try:
+        line = encode(event) + b"\n"
+        decode(line)
+    except (RecordingError, UnicodeEncodeError) as error:
+        raise RecordingError(f"an event of {event.service!r:.80} cannot be recorded: {error}") from None
+    if len(line) > MAX_LINE_BYTES:
+        raise RecordingError(f"an event of {event.service!r:.80} is longer than {MAX_LINE_BYTES} bytes")
+    return line
+
+
 class Recorder:
     """Appends events to a recording, whole lines only.
 
@@ -98,11 +110,15 @@ class Recorder:
         self._file: BinaryIO | None = None
 
     def write(self, event: AnyEvent) -> None:
-        """Append one event. Raises Temporary where the disk refuses; that event is then not in the recording."""
+        """Append one event.
+
+        Raises Temporary where the disk refuses, RecordingError for an event that could not be read back; that event is
+        then not in the recording.
+        """
+        line = _readable(event)
         try:
             if self._file is None:
                 self._file = self._open()
-            line = encode(event) + b"\n"
             written = self._file.write(line)
             if written != len(line):
                 self._file.truncate(self._file.seek(0, os.SEEK_END) - written)

@@ -10,7 +10,7 @@ import structlog
 
 from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
-from rollbackd.errors import Permanent, Temporary
+from rollbackd.errors import Permanent, RecordingError, Temporary
 from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
 from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Outcome, WatchChange, decision_id
 from rollbackd.notify.base import Message
@@ -170,7 +170,7 @@ class Pipeline:
     def _record(self, recorder: Recorder, event: AnyEvent) -> None:
         try:
             recorder.write(event)
-        except Temporary as error:
+        except (RecordingError, Temporary) as error:
             self._metrics.recorder_lost.inc()
             if not self._recording_fails:
                 log.error("recording_fails", error=str(error))

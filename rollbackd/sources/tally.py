@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from rollbackd.model import AnyEvent, Gauge, Latency, Requests
+from rollbackd.model import MAX_COUNT, AnyEvent, Gauge, Latency, Requests
 from rollbackd.sources.exposition import Exposition, Reader, Series
 from rollbackd.sources.growth import START_TIME, Growth, Step, created_name
 from rollbackd.sources.presets import GaugeRow, Meaning
@@ -115,16 +115,13 @@ class Tally:
             self._versionless = None in totals
         elif idle:
             totals[None] = 0.0
-        return [
-            Requests(
-                t=t,
-                service=self._service,
-                version=version,
-                total=max(totals[version], errors[version]),
-                errors=errors[version],
-            )
-            for version in _in_order(totals)
-        ]
+        events: list[AnyEvent] = []
+        for version in _in_order(totals):
+            failed = errors[version]
+            total = max(totals[version], failed)
+            if self._usable(total <= MAX_COUNT):
+                events.append(Requests(t=t, service=self._service, version=version, total=total, errors=failed))
+        return events
 
     def _latency(self, t: float, growth: Mapping[Series, float]) -> list[AnyEvent]:
         found = [
@@ -142,7 +139,8 @@ class Tally:
         events: list[AnyEvent] = []
         for version in _in_order(sums):
             buckets = _cumulative(sums[version], parts[version])
-            if buckets.get("+Inf"):
+            count = buckets.get("+Inf", 0.0)
+            if count and self._usable(count <= MAX_COUNT):
                 events.append(Latency(t=t, service=self._service, version=version, buckets=buckets))
         return events
 
@@ -167,8 +165,15 @@ class Tally:
             events += [
                 Gauge(t=t, service=self._service, version=version, name=row.name, value=levels[version])
                 for version in _in_order(levels)
+                if self._usable(math.isfinite(levels[version]))
             ]
         return events
+
+    def _usable(self, bounded: bool) -> bool:
+        """Whether a sum is bounded, as events must be: each part of it can be finite, and the sum not."""
+        if not bounded:
+            self.dropped["not_a_number"] += 1
+        return bounded
 
 
 def bound_text(le: str, scale: float) -> str | None:
@@ -179,7 +184,7 @@ def bound_text(le: str, scale: float) -> str | None:
         return None
     if math.isnan(bound) or bound == -math.inf:
         return None
-    return "+Inf" if bound == math.inf else format(bound, ".12g")
+    return "+Inf" if bound == math.inf else format(bound + 0.0, ".12g")  # adding makes -0 the same as 0
 
 
 def _in_order(versions: Iterable[str | None]) -> list[str | None]:

@@ -28,6 +28,25 @@ def test_no_more_requests_fail_than_there_are(total: float, errors: float) -> No
         Requests(t=1, service="shop", total=total, errors=errors)
 
 
+@pytest.mark.parametrize(("total", "errors"), [(math.inf, 1.0), (1.1e15, 0.0), (math.inf, math.inf), (1.0, -1.0)])
+def test_counts_are_bounded(total: float, errors: float) -> None:
+    """Reading refuses them, so code must not make them either: a recording of them would be lost."""
+    with pytest.raises(ValueError, match="must lie between 0 and 1e"):
+        Requests(t=1, service="shop", total=total, errors=errors)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_level_is_finite(value: float) -> None:
+    with pytest.raises(ValueError, match="`value` must be finite"):
+        Gauge(t=1, service="shop", name="load", value=value)
+
+
+@pytest.mark.parametrize("duration", [math.nan, math.inf, -0.1])
+def test_a_duration_is_a_number_of_seconds(duration: float) -> None:
+    with pytest.raises(ValueError, match="`duration` must be seconds"):
+        Probe(t=1, service="shop", up=False, duration=duration)
+
+
 @pytest.mark.parametrize(
     ("buckets", "fault"),
     [
@@ -36,6 +55,8 @@ def test_no_more_requests_fail_than_there_are(total: float, errors: float) -> No
         ({"1": 1.0, "1.0": 1.0, "+Inf": 1.0}, "rising order"),
         ({"1": 2.0, "+Inf": 1.0}, "cumulative"),
         ({"1": math.nan, "+Inf": 1.0}, "cumulative"),
+        ({"1": -1.0, "+Inf": 1.0}, "cumulative"),
+        ({"1": 1.0, "+Inf": math.inf}, "counts between 0 and"),
         ({" 1": 1.0, "+Inf": 1.0}, "is neither"),
         ({"": 1.0, "+Inf": 1.0}, "is neither"),
         ({"x" * 1000: 1.0, "+Inf": 1.0}, "`" + "x" * 50 + "` is neither"),

@@ -245,6 +245,27 @@ def test_a_whole_last_line_without_its_newline_is_kept(tmp_path: Path) -> None:
     assert [event.t for event in read(path)] == [1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("event", "fault"),
+    [
+        (Probe(t=1, service="", up=True, duration=0.1), "service: expected `str` of length >= 1"),
+        (Log(t=1, service="shop", level="error", message="\ud800"), "surrogates not allowed"),
+        (Log(t=1, service="shop", level="error", message="x" * MAX_LINE_BYTES), "longer than"),
+    ],
+    ids=["no service", "no text", "too long"],
+)
+def test_an_event_that_could_not_be_read_back_is_not_written(tmp_path: Path, event: AnyEvent, fault: str) -> None:
+    """One such line would make all that follow it unreadable."""
+    path = tmp_path / "day.jsonl"
+    recorder = Recorder(path)
+    recorder.write(_probe(1.0))
+    with pytest.raises(RecordingError, match=fault):
+        recorder.write(event)
+    recorder.write(_probe(2.0))
+    recorder.close()
+    assert [event.t for event in read(path)] == [1.0, 2.0]
+
+
 def test_a_full_disk_is_temporary() -> None:
     recorder = Recorder(Path("/dev/full"))
     for _ in range(2):

@@ -12,7 +12,7 @@ from rollbackd.errors import Temporary
 from rollbackd.intake.base import Accepted
 from rollbackd.ledger.base import ConfigStamp
 from rollbackd.model import Alert, AnyEvent, Probe
-from rollbackd.recording import Recorder
+from rollbackd.recording import Recorder, read
 from tests.support.clock import ManualClock
 from tests.support.waiting import eventually
 from tests.unit.live.house import House
@@ -100,6 +100,19 @@ async def test_a_recording_that_cannot_be_written_is_said_once_and_counted(tmp_p
         recorder.close()
         assert [one["event"] for one in logs if "recording" in one["event"]] == ["recording_fails", "recording_resumed"]
         assert house.sample("rollbackd_recording_lost_total") == 3
+
+
+async def test_an_event_that_cannot_be_recorded_is_counted_and_judged_all_the_same(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "events.jsonl")
+    async with House(tmp_path, recorder=recorder) as house:
+        await house.pipeline.submit(house.deployed("v1"))
+        await house.pipeline.submit(Alert(t=1.0, service="shop", name="Bad", status="firing", severity="x" * 501))
+        await house.pipeline.drain(5)
+        assert not house.tasks.failed.done()
+        assert house.sample("rollbackd_recording_lost_total") == 1
+        assert house.registry.get_sample_value("rollbackd_events_total", {"type": "alert"}) == 1
+    recorder.close()
+    assert len(list(read(tmp_path / "events.jsonl"))) == 1
 
 
 async def test_an_engine_ahead_of_the_clock_begins_anew_with_what_is_known_to_be_good(tmp_path: Path) -> None:

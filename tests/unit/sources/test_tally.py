@@ -67,6 +67,23 @@ def test_a_quiet_service_is_reported_as_quiet() -> None:
     assert endpoint.counts(f"{OK} 5") == [(None, 0.0, 0.0)]
 
 
+@pytest.mark.parametrize("values", [("2e15", "9"), ("1e300", "1e300"), ("1.6e308", "1.6e308")])
+def test_counts_too_large_to_be_true_are_dropped(values: tuple[str, str]) -> None:
+    """Each may be finite and their sum not: one such event would spoil the baseline and the recording."""
+    endpoint = Endpoint()
+    endpoint.shows(f"{OK} 1", f"{BAD} 1", *histogram(0, 0, 0))
+    large = [f"{OK} {values[0]}", f"{BAD} {values[1]}", *histogram(0, float(values[0]), float(values[0]))]
+    assert endpoint.shows(*large) == []
+    assert endpoint.tally.dropped == {"not_a_number": 2}
+    assert endpoint.counts(f"{OK} 7", f"{BAD} 3") == [(None, 10.0, 3.0)]
+
+
+def test_levels_whose_sum_is_infinite_are_dropped() -> None:
+    endpoint = Endpoint()
+    levels = gauges(endpoint.shows('process_open_fds{of="a"} 1.6e308', 'process_open_fds{of="b"} 1.6e308'))
+    assert (levels, endpoint.tally.dropped) == ({}, {"not_a_number": 1})
+
+
 def test_a_reset_counter_is_not_negative() -> None:
     endpoint = Endpoint()
     endpoint.shows(f"{OK} 1000", f"{BAD} 10")
@@ -272,6 +289,7 @@ def test_buckets_read_while_they_rose_stay_in_order() -> None:
         ("300", 0.001, "0.3"),
         ("+Inf", 0.001, "+Inf"),
         ("inf", 1.0, "+Inf"),
+        ("-0", 1.0, "0"),
         ("NaN", 1.0, None),
         ("", 1.0, None),
     ],
