@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -11,6 +12,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from rollbackd.errors import Permanent
+from rollbackd.web.connections import Busy, Gate, most_connections
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.web")
 
@@ -30,8 +32,16 @@ class WebServer:
     A client that hangs up does not cancel its request: what was being accepted is accepted to the end.
     """
 
-    def __init__(self, app: web.Application, host: str, port: int, *, grace_s: float = 10.0) -> None:
+    def __init__(
+        self, app: web.Application, host: str, port: int, *, grace_s: float = 10.0, most: int | None = None
+    ) -> None:
+        """`grace_s` is how long requests may take to finish at the end; `most` bounds the connections kept open."""
         self._host, self._port = host, port
+        self._most = most if most is not None else most_connections()
+        self._busy = Busy()
+        app.middlewares.insert(0, self._busy.middleware)
+        self._listener: asyncio.Server | None = None
+        self._address = (host, port)
         # Bodies are decompressed by the application, which bounds them; a connection that sends no whole request
         # head is closed after the idle time.
         self._runner = web.AppRunner(
@@ -48,17 +58,21 @@ class WebServer:
     async def start(self) -> None:
         """Listen. Raises Permanent where that is impossible; nothing is left open then."""
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None  # noqa: S101  setting up made it
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            gate = Gate(server, self._most, self._busy)
+            self._listener = await asyncio.get_running_loop().create_server(gate, self._host, self._port)
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise Permanent(f"cannot listen on {self._host}:{self._port}: {_why(error)}") from error
+        host, port, *_ = self._listener.sockets[0].getsockname()
+        self._address = (str(host), int(port))
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are listened on, once started."""
-        host, port, *_ = self._runner.addresses[0]
-        return str(host), int(port)
+        return self._address
 
     @property
     def url(self) -> str:
@@ -68,6 +82,8 @@ class WebServer:
 
     async def stop(self) -> None:
         """Accept nothing new, let requests finish for at most the grace time, close. Safe to call twice."""
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rollbackd.web.connections import MOST, most_connections
+
 UNIT = Path(__file__).parents[2] / "systemd/rollbackd.service"
 HIGHEST_EXPOSURE = 15
 """In tenths of systemd's own scale from 0 (locked in) to 10 (open); the unit stood at 1.4 under systemd 252."""
@@ -62,3 +64,9 @@ def test_the_unit_speaks_the_protocols_that_the_daemon_speaks() -> None:
     assert settings["ExecReload"].endswith("kill -HUP $MAINPID")
     assert settings["ExecStart"].endswith("rollbackd run -c /etc/rollbackd/rollbackd.yaml")
     assert settings["StateDirectory"] == "rollbackd"
+
+
+def test_callers_cannot_use_up_the_descriptors_that_the_unit_allows() -> None:
+    allowed = re.findall(r"^LimitNOFILE=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [most_connections(int(one)) for one in allowed] == [MOST]
+    assert int(allowed[0]) > 4 * MOST
