@@ -9,6 +9,7 @@ import msgspec
 
 from rollbackd import registry
 from rollbackd.cli.command import OK, USAGE, Commands
+from rollbackd.cli.terminal import printable
 from rollbackd.config.checks import notes
 from rollbackd.config.faults import ConfigFaults, Fault
 from rollbackd.config.loading import Loaded, load
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(form: str, report: CheckReport, text: str) -> None:
-    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if form == "json" else text)
+    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if form == "json" else printable(text))
 
 
 def _report(path: Path, loaded: Loaded) -> CheckReport:

@@ -54,6 +54,14 @@ def test_six_different_faults_are_six_lines_each_with_its_line(file: Path, capsy
     assert err == ""
 
 
+def test_a_file_from_elsewhere_cannot_steer_the_terminal(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text('services: {"a\\e[2Jb": {}, ok: {"\\e[31m": 1, depends_on: ["\\e]0;x\\a"]}}\n')
+    assert main(["check", "-c", str(file)]) == 2
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3
+    assert not {sign for sign in out if not sign.isprintable() and sign != "\n"}
+
+
 def test_faults_are_there_for_programs_too(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("mode: actt\n")
     assert main(["check", "--config", str(file), "--format", "json"]) == 2
