@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Literal, TextIO, TypeAlias
 
 import structlog
@@ -34,7 +35,11 @@ def configure_logs(fmt: LogFormat, level: LogLevel) -> None:
     ]
     if fmt == "console":
         plain = structlog.dev.plain_traceback
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        renderers = [
+            structlog.processors.format_exc_info,
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),
+        ]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -44,6 +49,18 @@ def configure_logs(fmt: LogFormat, level: LogLevel) -> None:
     # What libraries log through the standard library goes the same way, from warnings upwards.
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
     logging.captureWarnings(capture=True)
+
+
+def _printable(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What services and callers wrote must not steer the terminal that shows it. JSON escapes it anyway."""
+    return {str(_plain(name)): _plain(fact) for name, fact in event.items()}
+
+
+def _plain(fact: object) -> object:
+    if fact is None or isinstance(fact, bool | int | float):
+        return fact
+    text = fact if isinstance(fact, str) else repr(fact)
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 class _Lines:
@@ -61,12 +78,50 @@ class _Lines:
 
 
 class _FromLibraries(logging.Handler):
-    """Passes on what libraries log as events of our own shape."""
+    """Passes on what libraries log as events of our own shape; what repeats itself, only a few times a minute."""
+
+    OFTEN = 5
+    WINDOW_S = 60.0
+    REMEMBERED = 1000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], _Said] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        left_out = self._left_out(record)
+        if left_out is None:
+            return
         error = record.exc_info[1] if record.exc_info else None
+        more = {"left_out": left_out} if left_out else {}
         log = structlog.get_logger("rollbackd.libraries")
-        log.log(record.levelno, "library_said", library=record.name, message=record.getMessage(), exc_info=error)
+        log.log(
+            record.levelno, "library_said", library=record.name, message=record.getMessage(), exc_info=error, **more
+        )
+
+    def _left_out(self, record: logging.LogRecord) -> int | None:
+        """How many like this were left out since the last one that was not; None where this one is left out, too."""
+        like = (record.name, str(record.msg))
+        said = self._said.get(like)
+        if said is None or record.created - said.since >= self.WINDOW_S:
+            if said is None and len(self._said) >= self.REMEMBERED:
+                self._said.clear()
+            self._said[like] = _Said(record.created)
+            return said.left_out if said is not None else 0
+        if said.times < self.OFTEN:
+            said.times += 1
+            return 0
+        said.left_out += 1
+        return None
+
+
+@dataclass
+class _Said:
+    """How often something was said since a moment."""
+
+    since: float
+    times: int = 1
+    left_out: int = 0
 
 
 class Metrics:
@@ -76,6 +131,11 @@ class Metrics:
         ProcessCollector(registry=registry)
         Info("rollbackd_build", "The running version.", registry=registry).info({"version": __version__})
         self.events = Counter("rollbackd_events_total", "Events fed to the engine.", ["type"], registry=registry)
+        self.refused = Counter(
+            "rollbackd_events_refused_total",
+            "Events of services beyond the number that can be remembered.",
+            registry=registry,
+        )
         self.dropped = Counter(
             "rollbackd_source_dropped_total",
             "What a source saw but could not use, by reason.",

@@ -86,3 +86,44 @@ os.dup2(kept, 2)
 structlog.get_logger("test").error("back_again")
 """
     assert [json.loads(line)["event"] for line in logged("json", "info", program)] == ["back_again"]
+
+
+def test_what_a_library_repeats_is_left_out_but_counted() -> None:
+    """Out of descriptors, asyncio says so for every connection that it cannot take: megabytes within seconds."""
+    program = """
+import logging, sys
+from rollbackd.telemetry import configure_logs
+configure_logs("json", "info")
+library = logging.getLogger("asyncio")
+for number in range(1000):
+    library.error("out of %s", "system resource")
+library.error("something else")
+record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "out of %s", ("system resource",), None)
+record.created += 61
+library.handle(record)
+"""
+    lines = [json.loads(line) for line in logged("json", "info", program)]
+    assert [line["message"] for line in lines] == ["out of system resource"] * 5 + [
+        "something else",
+        "out of system resource",
+    ]
+    assert [line.get("left_out") for line in lines] == [None] * 6 + [995]
+
+
+def test_nothing_that_is_logged_steers_a_terminal() -> None:
+    program = """
+import structlog
+from rollbackd.telemetry import configure_logs
+configure_logs("console", "info")
+log = structlog.get_logger("test")
+steering = chr(27) + "[2J" + chr(0x9B) + "31m" + chr(13)
+log.warning("seen", version=steering, versions=[steering], **{"key" + steering: 1})
+try:
+    raise ValueError(steering)
+except ValueError:
+    log.exception("it_crashed")
+"""
+    text = "\n".join(logged("console", "info", program))
+    assert "seen" in text
+    assert "ValueError" in text
+    assert not {sign for sign in text if not sign.isprintable() and sign != "\n"}
