@@ -90,13 +90,13 @@ async def _perform(options: argparse.Namespace, folder: Path) -> int:
 async def _text(options: argparse.Namespace, folder: Path) -> Report:
     screen = Screen(make_console(options.color), options.fault)
     with screen:
-        report = await play(options.fault, folder, options.record, screen)
+        report = await play(options.fault, folder, options.record, screen, passing=options.keep is None)
     screen.finish(report)
     return report
 
 
 async def _json(options: argparse.Namespace, folder: Path) -> Report:
-    report = await play(options.fault, folder, options.record, _Nobody())
+    report = await play(options.fault, folder, options.record, _Nobody(), passing=options.keep is None)
     print_json(msgspec.json.encode(report))
     return report
 

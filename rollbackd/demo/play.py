@@ -11,6 +11,7 @@ from pathlib import Path
 from rollbackd.demo.processes import Child, DemoFailed
 from rollbackd.demo.report import Audience, Report, Timeline
 from rollbackd.demo.stage import GOOD, NEW, SERVICE, Fault, Stage, build
+from rollbackd.demo.tether import tethered
 from rollbackd.demo.traffic import Tally, Traffic
 from rollbackd.demo.watching import Daemon
 from rollbackd.web.views import DecisionView, RollbackView, ServiceView
@@ -33,15 +34,18 @@ FAULTS: dict[Fault, str] = {
 }
 
 
-async def play(fault: Fault, folder: Path, record: Path | None, audience: Audience) -> Report:
-    """Perform it in an empty folder, and end all that was started. What went wrong is in the report."""
+async def play(fault: Fault, folder: Path, record: Path | None, audience: Audience, *, passing: bool = False) -> Report:
+    """Perform it in an empty folder, and end all that was started. What went wrong is in the report.
+
+    Killed without warning, it leaves no process behind either, nor the folder if that is only a `passing` one.
+    """
     timeline = Timeline(audience)
     stage = build(folder, fault, record)
     traffic = Traffic(f"{stage.shop_url}/order", RATE)
     scene = _Scene(fault, stage, timeline, traffic, audience)
     problem: str | None = None
     try:
-        async with _actors(stage, traffic) as (children, daemon):
+        async with _actors(stage, traffic, folder if passing else None) as (children, daemon):
             problem = await scene.perform(children, daemon)
     except DemoFailed as error:
         problem = str(error)
@@ -51,10 +55,12 @@ async def play(fault: Fault, folder: Path, record: Path | None, audience: Audien
 
 
 @contextlib.asynccontextmanager
-async def _actors(stage: Stage, traffic: Traffic) -> AsyncIterator[tuple[tuple[Child, ...], Daemon]]:
+async def _actors(
+    stage: Stage, traffic: Traffic, remove: Path | None
+) -> AsyncIterator[tuple[tuple[Child, ...], Daemon]]:
     """The service manager with the shop, the daemon and the users; all have ended when the block has."""
     manager = Child("the shop's service manager", stage.keep, stage.folder / "manager.log")
-    process = Child("rollbackd", stage.daemon, stage.folder / "rollbackd.log")
+    process = Child("rollbackd", tethered(stage.daemon, remove), stage.folder / "rollbackd.log")
     async with manager, process, Daemon(stage.daemon_url, SERVICE) as daemon:
         users = asyncio.create_task(traffic.run())
         try:

@@ -141,6 +141,19 @@ def test_a_demo_that_is_stopped_leaves_nothing(place: Place, number: signal.Sign
     place.assert_clean()
 
 
+def test_a_demo_that_is_killed_leaves_nothing(place: Place) -> None:
+    with place.start() as demo:
+        assert demo.stdout is not None
+        while "started  v1" not in (line := demo.stdout.readline()):
+            assert line, "it ended before it was killed"
+        demo.kill()
+        demo.communicate(timeout=30)
+    deadline = time.monotonic() + 15
+    while (place.processes() or any(place.folder.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    place.assert_clean()
+
+
 def test_a_kept_folder_holds_the_logs_and_the_ledger(place: Place, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     with place.start("--keep", str(kept)) as demo:
