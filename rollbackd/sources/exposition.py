@@ -13,6 +13,9 @@ from collections.abc import Callable
 MAX_LINE_BYTES = 1024 * 1024
 """A longer line is no sample: it is read over and counted as malformed."""
 
+MAX_VAIN_LINES = 1000
+"""So many malformed lines without one that is sound, and the body is taken for something else."""
+
 MAX_SERIES_TEXT = 4096
 """Characters of a name with its labels; a longer one counts as malformed, because all of them are remembered."""
 
@@ -171,6 +174,11 @@ class Exposition:
         if len(self._rest) > MAX_LINE_BYTES:
             self._rest, self._skipping = b"", True
             self.malformed += 1
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is a waste of time to read on: this is no exposition."""
+        return self.malformed > MAX_VAIN_LINES and not self.sound and not self.samples
 
     @property
     def opening(self) -> str:

@@ -10,7 +10,7 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
@@ -263,7 +263,16 @@ class Answer:
         self._content, self._shown = response.content, shown
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body, decompressed, in pieces of at most CHUNK_BYTES. Raises BadAnswer where it cannot be read."""
+        """The body, decompressed, in pieces of at most CHUNK_BYTES. Raises BadAnswer where it cannot be read.
+
+        Everything else gets its turn after each piece: a little gzip is a lot of body, without any wait in between.
+        """
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+                await asyncio.sleep(0)
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         if self._encoding in ("identity", ""):
             async for raw in self._content.iter_chunked(CHUNK_BYTES):
                 yield raw

@@ -175,15 +175,21 @@ class Scrape:
                         f"{http.shown} answered with more than {self._config.max_bytes} bytes: raise `max_bytes`, "
                         f"or expose less"
                     )
+                if exposition.hopeless:
+                    raise _foreign(http, exposition)
             openmetrics = answer.content_type.startswith("application/openmetrics-text")
         exposition.end()
         if not exposition.size:
             raise BadAnswer(f"{http.shown} answered with an empty body")
         if not exposition.sound:
-            raise BadAnswer(f"{http.shown} is not Prometheus text: it begins with {exposition.opening}")
+            raise _foreign(http, exposition)
         if openmetrics and not exposition.complete:
             raise BadAnswer(f"{http.shown}: the answer broke off before its `# EOF`")
         return tally.take(exposition, self._clock.now(), self._clock.monotonic())
+
+
+def _foreign(http: HttpClient, exposition: Exposition) -> BadAnswer:
+    return BadAnswer(f"{http.shown} is not Prometheus text: it begins with {exposition.opening}")
 
 
 def build(config: ScrapeConfig, context: SourceContext) -> Source:

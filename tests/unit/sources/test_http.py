@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import pytest
@@ -22,3 +23,26 @@ async def test_a_body_arrives_whole_in_bounded_pieces(compressed: bool) -> None:
                 pieces = [piece async for piece in answer.chunks()]
             assert b"".join(pieces) == body
             assert max(map(len, pieces), default=0) <= CHUNK_BYTES
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_large_body_leaves_turns_to_others(compressed: bool) -> None:
+    """Also where a single packet holds all of it."""
+    body, turns = b"\n" * (32 * CHUNK_BYTES), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    handler = text(gzip.compress(body), Content_Encoding="gzip") if compressed else text(body)
+    async with Server(handler) as server, HttpClient(server.url(), HttpOptions(), 5.0) as client:
+        counter = asyncio.create_task(count())
+        try:
+            async with client.ask("GET", "*/*", follow=False) as answer:
+                at_piece = [turns async for _ in answer.chunks()]
+        finally:
+            counter.cancel()
+    assert len(at_piece) >= 32
+    assert len(set(at_piece)) == len(at_piece)

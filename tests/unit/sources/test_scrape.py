@@ -189,6 +189,25 @@ async def test_a_scrape_of_200_megabytes_is_refused_in_flat_memory(server: Serve
     assert peak < 8 * 1024 * 1024 + len(bomb)
 
 
+async def test_a_body_of_nothing_but_bad_lines_is_given_up_early(server: Server) -> None:
+    """Reading it to its end would cost seconds at every scrape."""
+    clock = ManualClock()
+    server.handler = text(gzip.compress(b"http_requests_total{a=b} 1\n" * 400_000), Content_Encoding="gzip")
+    async with running(scrape(server.url(), clock, max_bytes="1MiB"), clock) as (_, sink):
+        assert sink.state.endswith("is not Prometheus text: it begins with http_requests_total{a=b} 1 http_requests")
+
+
+async def test_many_bad_lines_do_not_matter_after_a_good_one(server: Server) -> None:
+    clock = ManualClock()
+    bad = "http_requests_total{a=b} 1\n" * 10_000
+    server.handler = text(f"{OK} 1\n{bad}")
+    async with running(scrape(server.url(), clock), clock) as (run, sink):
+        server.handler = text(f"{OK} 2\n{bad}{OK} 3\n")
+        await run.after(10)
+    assert [event.total for event in sink.of(Requests)] == [2.0]
+    assert sink.drops == {"malformed_line": 20_000}
+
+
 async def test_bad_lines_and_values_are_counted_and_the_rest_is_used(server: Server) -> None:
     clock = ManualClock()
     server.handler = text(f'{OK} 1\nhttp_requests_total{{code="500"}} 0\n')
