@@ -24,8 +24,10 @@ from rollbackd.cli.render import (
 from rollbackd.cli.words import ACTIONS, VERDICTS, WATCH_STATES, moment, numbers, span, time_of_day
 from rollbackd.model import Decision, Evidence, WatchChange
 
-AT_ONCE_S = 0.5
-"""Nearer to the deployment than this, neither before nor after can be told from samples."""
+AT_ONCE_S = 1.0
+"""What begins within a second of the deployment began with it."""
+SAMPLE_S = 10.0
+"""What samples show began when the sample did, so trouble may seem older by up to the usual interval between two."""
 WIDE = 100
 """From so many columns on, evidence has its words beside its bar, else below."""
 
@@ -78,7 +80,8 @@ def _course(decision: Decision) -> Text:
     rule = next((one for one in decision.evidence if one.rule == decision.rule and one.onset is not None), None)
     if rule is not None and rule.onset is not None:
         began = rule.onset - decision.deployed_at
-        when = "with it" if abs(began) < AT_ONCE_S else f"{span(abs(began))} {'later' if began > 0 else 'before'}"
+        with_it = -SAMPLE_S <= began < AT_ONCE_S
+        when = "with it" if with_it else f"{span(abs(began))} {'later' if began > 0 else 'before'}"
         line += f", trouble began {time_of_day(rule.onset)} ({when})"
     line += f", decided {time_of_day(decision.t)} ({span(decision.t - decision.deployed_at)} after the deployment)"
     return words((f"{line}, by rule {decision.rule}.", "quiet"))

@@ -52,6 +52,15 @@ def test_trouble_that_began_before_the_deployment_is_told_as_such() -> None:
     assert "trouble began 22:07:50.0 (30 s before)" in page
 
 
+@pytest.mark.parametrize(
+    ("began", "told"), [(-11.0, "11 s before"), (-9.0, "with it"), (0.9, "with it"), (1.1, "1.1 s later")]
+)
+def test_trouble_that_began_within_a_sample_of_the_deployment_began_with_it(began: float, told: str) -> None:
+    near = msgspec.structs.replace(evidence(), onset=NOW - 300 + began)
+    page = printed(msgspec.structs.replace(decision().decision, evidence=(near,)))
+    assert f"({told})" in page
+
+
 def test_a_guard_that_refused_stands_out() -> None:
     refused = GuardAnswer(guard="freeze", verdict="hold", reason="frozen until Monday")
     page = printed(msgspec.structs.replace(decision().decision, action="hold", to=None, guards=(refused,)))
