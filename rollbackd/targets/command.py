@@ -188,6 +188,8 @@ def _releases(label: str, output: str) -> list[Release]:
                 found.append(msgspec.json.decode(text, type=Release))
             except msgspec.MsgspecError as error:
                 raise Permanent(f"{label}: line {number} of its output is no release: {error}") from None
+            except RecursionError:
+                raise Permanent(f"{label}: line {number} of its output is nested too deeply to be meant") from None
         elif text:
             found.append(Release(version=text))
         if found and _unfit(found[-1].version):

@@ -91,6 +91,11 @@ async def test_a_page_instead_of_a_version_is_too_long(make: Make) -> None:
         await make(current="head -c 10000 /dev/zero | tr '\\0' x").current()
 
 
+async def test_a_line_nested_too_deeply_is_no_release(make: Make) -> None:
+    with pytest.raises(Permanent, match="history: line 1 of its output is nested too deeply"):
+        await make(history="printf '{\"version\":'; head -c 5000 /dev/zero | tr '\\0' '['; echo").history()
+
+
 async def test_history_keeps_the_scripts_order_and_names_each_once(make: Make) -> None:
     target = make(history=r"""printf 'v3\n{"version":"v2","created_at":5}\nv3\n\nv1\n'""")
     found = await target.history()
