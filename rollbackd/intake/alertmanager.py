@@ -15,10 +15,10 @@ from pydantic import Field
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Model, Size
 from rollbackd.intake.base import Accepted, Delivery, IntakeContext, Reading, Rejected, Scope, ServiceNames
-from rollbackd.intake.reading import REACH_S, decode, fact_key, unix
+from rollbackd.intake.reading import REACH_S, check, decode, fact_key, unix
 from rollbackd.model import Alert
 
-_NAME_LENGTH = 500  # model.Name's bound
+_LENGTH = 500  # the bound of model.Name and model.Text
 
 
 class AlertItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -54,7 +54,7 @@ class Config(Model):
     """Labels to look at, in this order: the first whose value is a configured service's name tells the service."""
     severity_label: str = "severity"
     """The label that tells how severe an alert is."""
-    default_severity: str = "warning"
+    default_severity: Annotated[str, Field(max_length=_LENGTH)] = "warning"
     """The severity of alerts that carry no such label."""
     max_bytes: Annotated[Size, Field(gt=0)] = 4 * 1024 * 1024
     """The largest delivery, after decompression."""
@@ -114,11 +114,12 @@ class Alertmanager:
         event = Alert(
             t=moment,
             service=service,
-            name=_printable(labels.get("alertname", ""))[:_NAME_LENGTH] or "unnamed",
+            name=_printable(labels.get("alertname", ""))[:_LENGTH] or "unnamed",
             status=item.status,
-            severity=_printable(labels.get(self._config.severity_label, "")) or self._config.default_severity,
+            severity=_printable(labels.get(self._config.severity_label, ""))[:_LENGTH] or self._config.default_severity,
         )
         identity = item.fingerprint or str(msgspec.json.encode(labels, order="sorted"), "utf-8")
+        check(event)
         key = fact_key("alertmanager", service, identity, unix(item.starts_at), item.status)
         return Accepted(event=event, key=key)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Model, Size
 from rollbackd.intake.base import Accepted, Delivery, IntakeContext, Reading, Rejected, Scope, ServiceNames
-from rollbackd.intake.reading import REACH_S, decode, did_you_mean, fact_key, unix
+from rollbackd.intake.reading import REACH_S, check, decode, did_you_mean, fact_key, unix
 from rollbackd.model import DeploymentEvent, Name, Phase
 
 AHEAD_S = 60.0
@@ -82,6 +82,7 @@ class Deployments:
             previous=told.previous,
             phase=told.phase,
         )
+        check(event)
         what = (told.service, told.version, told.phase)
         identity = told.id if told.id is not None else header_id
         if identity is not None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from rollbackd.intake.base import Rejected
-from rollbackd.model import MAX_BACKWARDS_S
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent
 
 T = TypeVar("T")
 
@@ -34,6 +34,14 @@ def decode(body: bytes, wanted: type[T]) -> T:
         raise Rejected("the body is nested too deeply to be meant") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise Rejected(f"the body is not JSON: {error}") from None
+
+
+def check(event: AnyEvent) -> None:
+    """Raises Rejected for an event that the inbox would not give back: building one does not look at its bounds."""
+    try:
+        msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Rejected(f"this makes no event: {error}") from None
 
 
 def _cure(message: str, wanted: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rollbackd.intake.alertmanager import ADAPTER, Alertmanager, Config
@@ -97,6 +98,19 @@ def test_a_name_is_kept_within_bounds_and_printable() -> None:
     assert isinstance(found, Alert)
     assert len(found.name) == 500
     assert found.name.isprintable()
+
+
+def test_a_severity_beyond_bounds_spoils_no_other_alert() -> None:
+    """What cannot be kept is answered with 500, after which Alertmanager sends the same again for ever."""
+    long = alert(labels=labels(service="checkout", severity="x" * 501), fingerprint="1")
+    for accepted in read(alert(), long).accepted:
+        assert msgspec.json.decode(msgspec.json.encode(accepted.event), type=AnyEvent) == accepted.event
+    assert [
+        accepted.event.severity for accepted in read(alert(), long).accepted if isinstance(accepted.event, Alert)
+    ] == [
+        "critical",
+        "x" * 500,
+    ]
 
 
 def test_alerts_that_the_sender_cut_off_are_counted() -> None:
