@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.unit.cli.conftest import Terminal
@@ -26,3 +28,16 @@ def test_a_secret_that_cannot_be_read_is_a_fault_at_the_start(terminal: Terminal
     file.write_text("notify: [webhook: {url: {env: ROLLBACKD_TEST_NOT_SET}}]\n")
     assert terminal.run("run", "-c", str(file)) == 2
     assert "ROLLBACKD_TEST_NOT_SET" in terminal.err
+
+
+def test_the_daemon_does_without_what_only_the_other_commands_print_with(tmp_path: Path) -> None:
+    """rich costs memory and time to start; it is still there for who wants it afterwards."""
+    program = (
+        "import sys; from rollbackd.cli.main import main\n"
+        f"assert main(['run', '-c', {str(tmp_path / 'no.yaml')!r}]) == 2\n"
+        "assert 'rollbackd.daemon' in sys.modules and 'structlog' in sys.modules\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'rich']\n"
+        "import rich.console\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert ran.returncode == 0, ran.stderr
