@@ -123,6 +123,15 @@ def masked(url: URL) -> str:
     return f"{shown}?..." if url.raw_query_string else shown
 
 
+def within_origin(asked: URL, url: URL) -> bool:
+    """Whether credentials meant for the one may go to the other: one origin, or the TLS of the same host at the usual
+    ports. Another port can be another owner's."""
+    if (url.scheme, url.host, url.port) == (asked.scheme, asked.host, asked.port):
+        return True
+    usual = asked.is_default_port() and url.is_default_port()
+    return usual and url.host == asked.host and (asked.scheme, url.scheme) == ("http", "https")
+
+
 class HttpClient:
     """Asks one URL again and again. An async context manager; leaving it closes every connection."""
 
@@ -159,7 +168,7 @@ class HttpClient:
     async def ask(self, method: str, accept: str, *, follow: bool) -> AsyncIterator[Answer]:
         """Send one request; the whole exchange, reading the body in the block included, is bounded by the time limit.
 
-        `follow` follows redirects within the same host. Raises Unreachable, BadAnswer, and ConfigError for a
+        `follow` follows redirects within the same origin. Raises Unreachable, BadAnswer, and ConfigError for a
         credential that cannot be read.
         """
         headers = {"User-Agent": f"rollbackd/{rollbackd.__version__}", "Accept": accept, "Accept-Encoding": "gzip"}
@@ -188,9 +197,9 @@ class HttpClient:
                 url = url.join(URL(target)).with_user(None)
             except ValueError:
                 raise BadAnswer(f"{self.shown} redirects to something that is no URL") from None
-            if url.host != self._url.host or url.scheme not in {"https", self._url.scheme}:
+            if not within_origin(self._url, url):
                 raise BadAnswer(
-                    f"{self.shown} redirects to another host or protocol: configure that URL if it is right"
+                    f"{self.shown} redirects to another host, port or protocol: configure that URL if it is right"
                 )
         raise BadAnswer(f"{self.shown} redirects more than {MAX_REDIRECTS} times")
 

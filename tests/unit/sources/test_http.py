@@ -6,8 +6,9 @@ import asyncio
 import gzip
 
 import pytest
+from yarl import URL
 
-from rollbackd.sources.http import CHUNK_BYTES, HttpClient, HttpOptions
+from rollbackd.sources.http import CHUNK_BYTES, HttpClient, HttpOptions, within_origin
 from tests.support.servers import Server, text
 
 
@@ -23,6 +24,24 @@ async def test_a_body_arrives_whole_in_bounded_pieces(compressed: bool) -> None:
                 pieces = [piece async for piece in answer.chunks()]
             assert b"".join(pieces) == body
             assert max(map(len, pieces), default=0) <= CHUNK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("asked", "url", "stays"),
+    [
+        ("http://a/metrics", "http://a:80/other", True),
+        ("http://a/metrics", "https://a/metrics", True),
+        ("http://a:80/metrics", "https://a:443/metrics", True),
+        ("https://a:8443/x", "https://a:8443/y", True),
+        ("https://a/metrics", "http://a/metrics", False),
+        ("http://a/metrics", "https://a:8443/metrics", False),
+        ("http://a:8080/metrics", "https://a/metrics", False),
+        ("http://a:8080/metrics", "http://a:8081/metrics", False),
+        ("http://a/metrics", "http://b/metrics", False),
+    ],
+)
+def test_a_redirect_stays_where_its_credentials_belong(asked: str, url: str, stays: bool) -> None:
+    assert within_origin(URL(asked), URL(url)) is stays
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -86,7 +86,9 @@ LOOP = "http://127.0.0.1:{port}/again"
         (text("x 1\n", Content_Type="application/openmetrics-text; version=1.0.0"), "broke off before its `# EOF`"),
         (text("", status=302, Location="/metrics"), "redirects more than 5 times"),
         (text("", status=302, Location="http://localhost:1/metrics"), "redirects to another host"),
-        (text("", status=302, Location="ftp://127.0.0.1/metrics"), "redirects to another host or protocol"),
+        (text("", status=302, Location="ftp://127.0.0.1/metrics"), "redirects to another host, port or protocol"),
+        (text("", status=302, Location="https://127.0.0.1/metrics"), "redirects to another host, port or protocol"),
+        (text("", status=302, Location="mailto:a@b"), "redirects to something that is no URL"),
         (text("", status=302, Location="http://[bad/"), "redirects to something that is no URL"),
         (text("x" * 2000), "answered with more than 1000 bytes"),
         (text(gzip.compress(b"x 1\n" * 9999), Content_Encoding="gzip"), "answered with more than 1000 bytes"),
@@ -242,6 +244,18 @@ async def test_a_redirect_within_the_host_is_followed(server: Server) -> None:
     server.handler = moved
     async with running(scrape(server.url(), clock), clock) as (_, sink):
         assert sink.state == "up"
+
+
+async def test_credentials_do_not_follow_a_redirect_to_another_port(server: Server, tmp_path: Path) -> None:
+    """What listens there can be somebody else's."""
+    (tmp_path / "token").write_text("s3cret")
+    clock = ManualClock()
+    async with Server(text(f"{OK} 1\n")) as other:
+        server.handler = text("", status=302, Location=other.url())
+        bearer = {"file": str(tmp_path / "token")}
+        async with running(scrape(server.url(), clock, bearer=bearer), clock) as (_, sink):
+            assert "redirects to another host, port or protocol" in sink.state
+        assert other.requests == []
 
 
 @pytest.mark.parametrize(
