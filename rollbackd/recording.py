@@ -99,7 +99,7 @@ def _readable(event: AnyEvent) -> bytes:
 
 
 class Recorder:
-    """Appends events to a recording, whole lines only.
+    """Appends events to a recording, whole lines only. A new one can be read by the daemon's user alone.
 
     What a power cut or a full disk leaves of a line is taken away before the next one is written: it was never an
     event, and a torn line in the middle would make everything after it unreadable.
@@ -129,7 +129,8 @@ class Recorder:
 
     def _open(self) -> BinaryIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = self._path.open("ab", buffering=0)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.fdopen(descriptor, "ab", buffering=0)
         try:
             if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 self._repair(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -217,6 +218,21 @@ def test_a_recorder_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None
         recorder.close()
         recorder.close()
     assert [event.t for event in read(path)] == [1.0, 2.0]
+
+
+def test_a_new_recording_is_for_its_owner_alone_and_an_old_one_as_it_was(tmp_path: Path) -> None:
+    """Log lines and alerts are in it as they came. Whoever opened an old one to others may have meant it."""
+    fresh, shared = tmp_path / "fresh.jsonl", tmp_path / "shared.jsonl"
+    shared.touch(mode=0o640)
+    umask = os.umask(0o022)
+    try:
+        for path in (fresh, shared):
+            recorder = Recorder(path)
+            recorder.write(_probe(1.0))
+            recorder.close()
+    finally:
+        os.umask(umask)
+    assert [oct(path.stat().st_mode & 0o777) for path in (fresh, shared)] == ["0o600", "0o640"]
 
 
 def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:
