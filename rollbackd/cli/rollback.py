@@ -8,9 +8,10 @@ import sys
 from rollbackd.cli.client import Client, decode
 from rollbackd.cli.command import OK, REFUSED, Commands, Usage
 from rollbackd.cli.options import add_client, add_output, client, print_json
+from rollbackd.cli.story import MOST
 from rollbackd.cli.terminal import printable
 from rollbackd.cli.words import short
-from rollbackd.web.views import RollbackRequest, RollbackView, ServiceView
+from rollbackd.web.views import DeploymentView, RollbackRequest, RollbackView, ServiceView
 
 
 def add(commands: Commands) -> None:
@@ -49,6 +50,24 @@ def _confirmed(daemon: Client, options: argparse.Namespace) -> bool:
         raise Usage("nobody can be asked, standard input is no terminal: give --yes to go ahead")
     service = decode(daemon.get("services", options.service), ServiceView)
     to = options.to or service.last_known_good or "the last known good release"
+    if options.to and (doubt := _doubt(daemon, service.name, options.to)):
+        print(printable(doubt), file=sys.stderr)
     question = f"Roll {service.name} back from {service.current or 'an unknown release'} to {to}? [y/N] "
     print(printable(question), end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print("\nrollbackd: nothing was done", file=sys.stderr)
+        raise
+    if not answer.endswith("\n"):  # Ctrl-D leaves the cursor behind the question
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _doubt(daemon: Client, service: str, to: str) -> str | None:
+    """What speaks against this release, as far as it is known."""
+    answer = daemon.get("deployments", service=service, limit=MOST)
+    for one in decode(answer, tuple[DeploymentView, ...]):
+        if one.version == to:
+            return f"{to} is known to be bad: {one.reason}" if one.standing == "bad" else None
+    return f"{to} has not been seen in place since rollbackd watches"

@@ -176,6 +176,38 @@ def test_rollback_asks_first(
     assert len(daemon.backend.rollback_list) == planned
 
 
+def test_rollback_to_a_release_that_was_condemned_says_so_before_it_asks(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = msgspec.structs.replace(deployment(), version="v3", standing="bad", reason="half of all requests failed")
+    daemon.backend.deployment_list = [bad, deployment()]
+    for to, told in (
+        ("v3", "v3 is known to be bad: half of all requests failed\n"),
+        ("v2", ""),
+        ("v77", "v77 has not been seen in place since rollbackd watches\n"),
+    ):
+        monkeypatch.setattr("sys.stdin", Keyboard("n\n"))
+        assert terminal.run("rollback", "checkout", "--to", to) == 1
+        assert terminal.err.startswith(f"{told}Roll checkout back from v2 to {to}?")
+
+
+class Interrupted(Keyboard):
+    """Somebody who presses Ctrl-C instead."""
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # typeshed: StringIO says the same
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("keyboard", "code"), [(Keyboard(""), 1), (Interrupted(), 130)])
+def test_leaving_the_question_ends_its_line_and_says_that_nothing_was_done(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, keyboard: Keyboard, code: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", keyboard)
+    assert terminal.run("rollback", "checkout") == code
+    assert terminal.err.endswith("[y/N] \nrollbackd: nothing was done\n")
+    assert len(daemon.backend.rollback_list) == 1
+
+
 def test_rollback_does_nothing_where_nobody_can_be_asked(
     daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
