@@ -8,7 +8,7 @@ import structlog
 
 from rollbackd.aiokit import Clock
 from rollbackd.decide.guards import Conditions
-from rollbackd.engine import Engine
+from rollbackd.engine import Engine, Peek
 from rollbackd.errors import RollbackdError
 from rollbackd.ledger.base import Pause
 from rollbackd.live.pipeline import Pipeline
@@ -40,6 +40,7 @@ class Place:
         self._nudge = asyncio.Event()
         self._stranger: str | None = None
         self.in_place: str | None = None
+        self.shadow = False
         self.problems: tuple[str, ...] = () if target is not None else ("no target is configured",)
         self.paused: Pause | None = None
         self.rollback_id: str | None = None
@@ -56,7 +57,13 @@ class Place:
             running = f"rollback {self.rollback_id} is running"
         self._engine.set_conditions(
             self.service,
-            Conditions(paused=paused, running=running, in_place=self.in_place, problems=self.problems),
+            Conditions(
+                paused=paused,
+                running=running,
+                in_place=self.in_place,
+                problems=self.problems,
+                shadow=self.shadow,
+            ),
         )
         self._metrics.ready.labels(self.service).set(0 if self.problems else 1)
 
@@ -134,8 +141,9 @@ class Place:
         At the first look it is what was there before us; later it needs a second look, since the target's own
         word of the change may be on its way.
         """
-        known = self._engine.peek(self.service).current
-        if in_place is None or in_place == known or self.rollback_id is not None:
+        peek = self._engine.peek(self.service)
+        known = peek.current
+        if in_place is None or in_place == known or self.rollback_id is not None or self._is_awaited(peek, in_place):
             self._stranger = None
             return
         if known is not None and self._stranger != in_place:
@@ -149,6 +157,16 @@ class Place:
                 t=self._clock.now(), service=self.service, version=in_place, previous=known, phase="finished"
             )
         )
+
+    def _is_awaited(self, peek: Peek, in_place: str) -> bool:
+        """Whether a deployment that was told is still on its way: what it replaces is in place, as it must be.
+
+        Not beyond half the bake: one that was given up must not become good unseen.
+        """
+        watch = peek.watch
+        if watch is None or peek.ends_at is None or watch.finished_at is not None or in_place != watch.previous:
+            return False
+        return self._clock.now() < (watch.bakes_from + peek.ends_at) / 2
 
     def _nudge_later(self) -> None:
         asyncio.get_running_loop().call_later(2.0, self._nudge.set)
