@@ -305,6 +305,10 @@ class Engine:
 
     # -- what the daemon asks and tells
 
+    def takes(self, service: str, places: int = MAX_SERVICES) -> bool:
+        """Whether events of the service would be judged: it is known, or there is a place for it among so many."""
+        return service in self._state.services or len(self._state.services) < places
+
     def set_conditions(self, service: str, conditions: Conditions) -> None:
         """Tell how things stand in the world, for the guards."""
         self._conditions[service] = conditions
@@ -342,12 +346,15 @@ class Engine:
         return best.version if best is not None else None
 
     def recovery(self, service: str, to: str) -> tuple[Verdict, tuple[Evidence, ...]]:
-        """Whether a rollback to release `to` has brought the service back to its baseline, as things stand."""
+        """Whether a rollback to release `to` has brought the service back to its baseline, as things stand.
+
+        Also of a release that no deployment here has shown before: its baseline is what was known when it came.
+        """
         state = self._state.services.get(service)
         if state is None:
             return "insufficient", ()
         watch = state.watch if state.watch is not None else state.proof
-        if watch is None or not watch.is_rollback or watch.version != to:
+        if watch is None or watch.version != to:
             return "insufficient", ()
         scene = self._scene(service, state, watch)
         return self._standing(watch, scene, self._policy_for(service)), watch.evidence(scene)

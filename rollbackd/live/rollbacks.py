@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
@@ -22,7 +23,9 @@ from rollbackd.targets.base import Target
 from rollbackd.telemetry import Metrics
 
 FORGOTTEN_S = 900.0
-"""A decision older than this whose rollback was never opened is not carried out: the world has moved on."""
+"""What was asked for longer ago than this, and not begun, is not carried out but told: the world has moved on."""
+NOT_BEGUN: frozenset[RollbackState] = frozenset({"planned", "preflight"})
+"""States in which the target has not been changed yet."""
 UNTOUCHED: frozenset[RollbackState] = frozenset({"planned", "preflight", "reverting"})
 """States in which the target may still have to be changed."""
 
@@ -34,6 +37,9 @@ _SUMMARIES: dict[Verdict, str] = {
     "degraded": "a signal is still worse than its baseline",
     "insufficient": "too little has been seen since the revert",
 }
+
+
+_OF_A_STRANGER: dict[Verdict, str] = _SUMMARIES | {"healthy": "nothing is worse than before the rollback"}
 
 
 class EngineVerifier:
@@ -63,15 +69,15 @@ class EngineVerifier:
     def verdict(self, rollback: Rollback) -> Verification:
         """What the rules say of the release that was put back."""
         verdict, evidence = self._engine.recovery(rollback.plan.service, rollback.plan.to)
-        summary = _SUMMARIES[verdict]
-        watch = self._engine.peek(rollback.plan.service).watch
-        if watch is not None and watch.version == rollback.plan.to and not watch.is_rollback:
-            # an operator may put in place what the engine never saw: there is nothing known that it should return to
-            peek = self._engine.peek(rollback.plan.service)
-            verdict, evidence = peek.verdict, peek.evidence
-            summary = {"healthy": "nothing is worse than before the rollback"}.get(verdict, summary)
+        words = _SUMMARIES
+        peek = self._engine.peek(rollback.plan.service)
+        if peek.watch is not None and peek.watch.version == rollback.plan.to and not peek.watch.is_rollback:
+            # an operator may put in place what the engine never saw: a deployment like any other, which is convicted
+            # by all that was seen of it, but well only if it is so lately
+            verdict = "degraded" if peek.verdict == "degraded" else verdict
+            words = _OF_A_STRANGER
         telling = [one.summary for one in evidence if one.verdict != "insufficient"]
-        return Verification(verdict=verdict, summary="; ".join([summary, *telling]), evidence=evidence)
+        return Verification(verdict=verdict, summary="; ".join([words[verdict], *telling]), evidence=evidence)
 
 
 class Rollbacks:
@@ -121,8 +127,25 @@ class Rollbacks:
 
     async def _insist(self, plan: RollbackPlan) -> None:
         """Open a rollback, however long the ledger cannot be written."""
-        await retry(lambda: self.open(plan), RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
+        await retry(lambda: self._open_decided(plan), RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
         self.problems = ()
+
+    async def _open_decided(self, plan: RollbackPlan) -> None:
+        """Open a rollback that the engine decided. An earlier attempt of somebody else's that failed does not stand in
+        its way; one that is under way, or helped, does."""
+        known, new = await self.open(plan)
+        if new or known.plan.decision_id == plan.decision_id:
+            return
+        log.warning(
+            "rollback_tried_before",
+            rollback=known.id,
+            service=plan.service,
+            state=known.state,
+            requested_by=known.plan.requested_by,
+        )
+        if known.state == "escalated":
+            key = rollback_key(plan.service, plan.version, plan.created_at)
+            await self.open(msgspec.structs.replace(plan, key=key))
 
     def _on_retry(self, error: Temporary, wait: float) -> None:
         if not self.problems:
@@ -147,7 +170,7 @@ class Rollbacks:
             reason=decision.reason,
             requested_by="engine",
             decision_id=stored.id,
-            created_at=self._clock.now(),
+            created_at=decision.t,  # its age counts from here, however late it could be written down
         )
 
     async def open(self, plan: RollbackPlan) -> tuple[Rollback, bool]:
@@ -175,6 +198,13 @@ class Rollbacks:
             return NoTarget(f"no target is configured for {service} any more")
         if self._mode_for(service) == "shadow" and rollback.state in UNTOUCHED:
             return NoTarget(f"{service} is in shadow mode by now, in which no target is touched")
+        age = self._clock.now() - rollback.plan.created_at
+        if age > FORGOTTEN_S and rollback.state in NOT_BEGUN:
+            log.error("rollback_too_old", rollback=rollback.id, service=service, age_s=round(age))
+            return NoTarget(
+                f"this was asked for {age / 60:.0f} min ago and could not be begun since, which is too late to do it:"
+                " see how the service is now, and ask again if need be"
+            )
         return place.target
 
     async def _run(self, rollback: Rollback, place: Place | None) -> None:
@@ -199,9 +229,8 @@ class Rollbacks:
             log.info("rollback_resumed", rollback=rollback.id, service=rollback.plan.service, state=rollback.state)
             self.start(rollback)
         for stored in await self._ledger.decisions(limit=100):
-            plan = self._plan_for(stored)
-            if plan is not None and self._clock.now() - stored.decision.t < FORGOTTEN_S:
-                await self.open(plan)
+            if (plan := self._plan_for(stored)) is not None:
+                await self._open_decided(plan)
 
     async def stop(self) -> None:
         """Leave what is running to the next start, and begin nothing more."""

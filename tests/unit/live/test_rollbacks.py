@@ -6,11 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
 from rollbackd.decide.policy import Policy
+from rollbackd.errors import Permanent
 from rollbackd.ledger.base import ConfigStamp, Rollback, RollbackPlan, Snapshot, StoredDecision
 from rollbackd.live.place import Place
 from rollbackd.live.rollbacks import EngineVerifier, Rollbacks
-from rollbackd.model import Decision, Release, decision_id
+from rollbackd.model import Decision, Release, Requests, decision_id, rollback_key
 from rollbackd.rollback.executor import Executor, Limits
 from rollbackd.targets.base import Readiness, RevertOrder, TargetChange
 from tests.support.waiting import eventually, eventually_async
@@ -22,6 +27,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.version, self.reverts, self.gate = "v2", list[str](), asyncio.Event()
+        self.broken = False
         self.gate.set()
 
     async def current(self) -> Release:
@@ -36,6 +42,8 @@ class Memory:
     async def revert(self, order: RevertOrder) -> None:
         self.reverts.append(order.key)
         await self.gate.wait()
+        if self.broken:
+            raise Permanent("restart: exit code 1")
         self.version = order.to
 
     async def settled(self, to: str) -> bool:
@@ -179,3 +187,93 @@ async def test_an_old_revert_is_not_told_as_news_where_a_third_release_is_in_pla
         assert peek.current == "v3"
         assert peek.watch is not None
         assert peek.watch.version == "v3"
+
+
+async def escalated(house: House) -> Rollback:
+    """The newest rollback, once it was given up."""
+
+    async def done() -> bool:
+        return (await house.ledger.rollbacks())[0].state == "escalated"
+
+    await eventually_async(done)
+    return (await house.ledger.rollbacks())[0]
+
+
+async def test_an_operators_failed_attempt_does_not_stand_in_the_way_of_a_decision(tmp_path: Path) -> None:
+    """The cause is cured meanwhile. Each is tried once, also where the daemon starts anew between them."""
+    async with House(tmp_path) as house:
+        made, target = decision(house), Memory()
+        key = rollback_key("shop", "v2", made.decision.deployed_at)
+        operators = msgspec.structs.replace(plan(house), key=key, requested_by="operator:alice")
+        rollbacks = rollbacks_of(house, target)
+        target.broken = True
+        await rollbacks.open(operators)
+        assert "exit code 1" in (await escalated(house)).steps[-1].detail
+        target.broken = False
+        await rollbacks.decided([made])
+        await eventually(lambda: target.version == "v1")
+        await house.ledger.record([made], [], Snapshot(at=house.clock.now(), inbox_seq=0, format=1, state=b""))
+        await rollbacks.stop()
+        await rollbacks_of(house, target).resume()
+        assert len(await house.ledger.rollbacks()) == 2
+        assert len(set(target.reverts)) == 2
+
+
+async def test_a_decision_does_nothing_beside_an_operators_rollback_of_the_same_release(tmp_path: Path) -> None:
+    async with House(tmp_path) as house:
+        made, target = decision(house), Memory()
+        key = rollback_key("shop", "v2", made.decision.deployed_at)
+        target.gate.clear()
+        rollbacks = rollbacks_of(house, target)
+        await rollbacks.open(msgspec.structs.replace(plan(house), key=key, requested_by="operator:alice"))
+        await eventually(lambda: target.reverts)
+        with capture_logs() as logs:
+            await rollbacks.decided([made])
+        assert [one["requested_by"] for one in logs if one["event"] == "rollback_tried_before"] == ["operator:alice"]
+        assert (await only(house)).plan.requested_by == "operator:alice"
+
+
+@pytest.mark.parametrize("road", ["live", "after a start", "after a start, and opened already"])
+async def test_what_was_decided_long_ago_is_told_and_not_carried_out(tmp_path: Path, road: str) -> None:
+    """The ledger, or the daemon, was away for hours: nobody knows whether the service is still in trouble."""
+    async with House(tmp_path) as house:
+        made, target = decision(house), Memory()
+        await house.ledger.record([made], [], Snapshot(at=house.clock.now(), inbox_seq=0, format=1, state=b""))
+        if road == "after a start, and opened already":
+            await house.ledger.open_rollback(plan(house))
+        await house.clock.advance(3 * 3600)
+        rollbacks = rollbacks_of(house, target)
+        await (rollbacks.decided([made]) if road == "live" else rollbacks.resume())
+        ended = await escalated(house)
+        assert "this was asked for 180 min ago" in ended.steps[-1].detail
+        assert target.reverts == []
+        await rollbacks.resume()
+        assert ended in await house.ledger.rollbacks(), "it is told once"
+
+
+async def test_an_operators_rollback_to_a_stranger_is_not_well_while_the_service_fails_as_before(
+    tmp_path: Path,
+) -> None:
+    """v3 was replaced before it was proven, so it is an ordinary deployment when it replaces v2; it is as bad as v2."""
+    async with House(tmp_path) as house:
+
+        async def traffic(seconds: int, failing: float) -> None:
+            for _ in range(seconds // 10):
+                await house.clock.advance(10)
+                event = Requests(t=house.clock.now(), service="shop", total=10.0, errors=failing)
+                await house.pipeline.submit(event)
+            await house.pipeline.drain(5)
+
+        await house.pipeline.submit(house.deployed("v1"))
+        await traffic(4000, 0.0)
+        await house.pipeline.submit(house.deployed("v2", "v1"))
+        await traffic(10, 10.0)
+        verifier = EngineVerifier(house.engine, house.pipeline, house.clock)
+        rollback, _ = await house.ledger.open_rollback(msgspec.structs.replace(plan(house), to="v3"))
+        verifier.begun(rollback, house.clock.now())
+        seen = set()
+        for _ in range(30):
+            await traffic(10, 4.0)
+            seen.add(verifier.verdict(rollback).verdict)
+        assert "degraded" in seen
+        assert "healthy" not in seen
