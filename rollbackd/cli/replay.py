@@ -55,10 +55,10 @@ def run(options: argparse.Namespace) -> int:
 def _beside(recording: Path) -> Path | None:
     """The configuration that lies beside a recording, as `RECORDING.yaml`."""
     config = recording.with_name(recording.name + ".yaml")
-    if not config.is_file():
-        return None
-    print(f"rollbackd: {printable(recording.name)} is judged by {printable(config.name)}", file=sys.stderr)
-    return config
+    found = config.is_file()
+    policy = config.name if found else f"the default policy: there is no {config.name} beside it, and -c names none"
+    print(printable(f"rollbackd: {recording.name} is judged by {policy}"), file=sys.stderr)
+    return config if found else None
 
 
 def _outcomes(path: Path, config: Path | None) -> Iterator[Outcome]:

@@ -35,7 +35,7 @@ def test_the_decision_is_printed_as_one_json_object_a_line(terminal: Terminal, t
         "to": "v1",
         "rule": "alert",
     }
-    assert terminal.err == ""
+    assert "default policy" in terminal.err
 
 
 def test_the_policy_of_the_named_configuration_is_the_judge(terminal: Terminal, tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def recording(tmp_path: Path) -> Path:
 def test_without_more_a_recording_is_judged_by_the_default_policy(recording: Path, terminal: Terminal) -> None:
     assert terminal.run("replay", str(recording)) == 0
     assert "good" not in terminal.out
-    assert terminal.err == ""
+    assert terminal.err == (
+        "rollbackd: events.jsonl is judged by the default policy: "
+        "there is no events.jsonl.yaml beside it, and -c names none\n"
+    )
 
 
 def test_a_configuration_beside_the_recording_is_used_and_named(recording: Path, terminal: Terminal) -> None:
