@@ -10,7 +10,7 @@ from rollbackd.cli.command import OK, Commands
 from rollbackd.cli.options import add_client, add_output, at_least_one, client, print_json
 from rollbackd.cli.render import make_console
 from rollbackd.cli.render_story import history_text
-from rollbackd.cli.story import MOST, fetch
+from rollbackd.cli.story import MOST, Story, fetch
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +27,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the history. Raises RefusedByDaemon, Unreachable."""
-    story = fetch(client(options), options.service, min(options.limit, MOST))
+    daemon = client(options)
+    story = fetch(daemon, options.service, min(options.limit, MOST))
+    if options.service is not None and story == Story():
+        daemon.get("services", options.service)  # refused, with the names that are known, where it is none of them
     if options.format == "json":
         return print_json(msgspec.json.encode(story))
     history_text(make_console(options.color), story)

@@ -86,6 +86,20 @@ def test_history_asks_for_one_service_and_so_many(daemon: Daemon, terminal: Term
     assert daemon.backend.asked == [(what, "checkout", 7) for what in ("deployments", "decisions", "rollbacks")]
 
 
+def test_history_of_a_service_that_nobody_knows_is_refused(daemon: Daemon, terminal: Terminal) -> None:
+    daemon.backend.deployment_list, daemon.backend.decision_list, daemon.backend.rollback_list = [], [], []
+    assert terminal.run("history", "nosuch") == 1
+    assert "there is no service `nosuch`" in terminal.err
+    assert terminal.run("history", "checkout") == 0
+    assert "Nothing has been deployed" in terminal.out
+
+
+def test_history_of_a_service_that_is_no_longer_configured_is_still_told(daemon: Daemon, terminal: Terminal) -> None:
+    daemon.backend.services = {}
+    assert terminal.run("history", "checkout") == 0
+    assert "deployed v2" in terminal.out
+
+
 @pytest.mark.parametrize("name", ["dec-1", "rb-1", "dep-1"])
 def test_show_tells_the_whole_story_by_any_of_its_ids(daemon: Daemon, terminal: Terminal, name: str) -> None:
     assert terminal.run("show", name) == 0
