@@ -9,13 +9,20 @@ from rollbackd.config.faults import Findings, KeyPath
 from rollbackd.config.schema import Block, Config, Defaults
 from rollbackd.config.words import suggestion
 from rollbackd.decide.policy import Policy
+from rollbackd.errors import ConfigError
 from rollbackd.fields import duration_text
+
+SHORTEST_TOKEN = 16
+"""Characters that a credential needs at least: 64 bits where it is random hexadecimal digits."""
 
 _RESERVED = frozenset({"anonymous", "daemon", "engine"})
 
 
-def check(config: Config, catalog: Catalog, findings: Findings) -> None:
-    """Add what contradicts itself. Nothing is said about values that are known to be wrong already."""
+def check(config: Config, catalog: Catalog, findings: Findings, *, reveal: bool = False) -> None:
+    """Add what contradicts itself. Nothing is said about values that are known to be wrong already.
+
+    `reveal` asks that credentials are looked at as well.
+    """
     _times(Config.policy_for(config, ""), config.defaults, ("defaults",), findings)
     _dependencies(config.defaults, ("defaults",), config, findings)
     for name, service in config.services.items():
@@ -26,6 +33,8 @@ def check(config: Config, catalog: Catalog, findings: Findings) -> None:
             findings.add((*path, "depends_on"), "a service cannot depend on itself: remove it from the list")
     _targets(config, catalog, findings)
     _tokens(config, findings)
+    if reveal:
+        _credentials(config, findings)
     _open_doors(config, findings)
 
 
@@ -79,6 +88,25 @@ def _tokens(config: Config, findings: Findings) -> None:
         elif token.name in seen:
             findings.add(path, "another token has this name already: choose another one")
         seen.add(token.name)
+
+
+def _credentials(config: Config, findings: Findings) -> None:
+    """Two names with one credential would be one caller, with the scopes and in the audit trail of the first."""
+    seen: dict[str, str] = {}
+    for index, token in enumerate(config.auth.tokens):
+        path = ("auth", "tokens", index, "token")
+        try:
+            value = token.token.reveal()
+        except ConfigError:  # told where the secret was read
+            continue
+        if len(value) < SHORTEST_TOKEN:
+            cure = "make a longer one, as with `openssl rand -hex 32`"
+            findings.add(
+                path, f"the credential has fewer than {SHORTEST_TOKEN} characters, which can be guessed: {cure}"
+            )
+        elif value in seen:
+            findings.add(path, f"the very credential of `{seen[value]}`: each token needs one of its own")
+        seen.setdefault(value, token.name)
 
 
 def _open_doors(config: Config, findings: Findings) -> None:

@@ -43,7 +43,7 @@ def _config(document: Document, catalog: Catalog, findings: Findings, context: A
             _take_out(filled, path)
         config = validate(Config, filled, (), Findings(), context)
     if config is not None:
-        check(config, catalog, findings)
+        check(config, catalog, findings, reveal=context.reveal)
     return config
 
 

@@ -282,8 +282,38 @@ notify:
     ]
 
 
+def test_a_credential_that_can_be_guessed_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "auth: {tokens: [{name: ci, token: {env: CI_TOKEN}, scopes: [deploy]}]}"
+    monkeypatch.setenv("CI_TOKEN", "hunter2hunter22")
+    parsed(text)
+    found = fault(text, reveal=True)
+    assert found.where == "auth.tokens[0].token"
+    assert "fewer than 16 characters" in found.message
+    assert "hunter2" not in found.message
+    monkeypatch.setenv("CI_TOKEN", "hunter2hunter2_2")
+    parsed(text, reveal=True)
+
+
+def test_two_tokens_with_one_credential_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the one would have the other's scopes, under a name that is not theirs."""
+    for name in ("CI_TOKEN", "ON_CALL_TOKEN"):
+        monkeypatch.setenv(name, "hunter2" * 3)
+    found = fault(
+        """\
+auth:
+  tokens:
+    - {name: ci, token: {env: CI_TOKEN}, scopes: [read]}
+    - {name: on-call, token: {env: ON_CALL_TOKEN}, scopes: [operate]}
+""",
+        reveal=True,
+    )
+    assert (found.line, found.where) == (4, "auth.tokens[1].token")
+    assert "the very credential of `ci`" in found.message
+    assert "hunter2" not in found.message
+
+
 def test_a_readable_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CI_TOKEN", "hunter2")
+    monkeypatch.setenv("CI_TOKEN", "hunter2" * 3)
     config = parsed("auth: {tokens: [{name: ci, token: {env: CI_TOKEN}, scopes: [deploy]}]}", reveal=True)
     for shown in (repr(config), str(config), repr(config.model_dump())):
         assert "CI_TOKEN" in shown
