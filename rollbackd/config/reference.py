@@ -55,7 +55,8 @@ object: `file`, `valid`, `faults` (each with `file`, `line`, `where`, `message`;
 The daemon reads the file again when it changes, and on SIGHUP. A file with faults is refused as a whole: the log names
 every fault (`config_refused`), `rollbackd status` shows the problem, and the configuration in force stays. Each
 decision is recorded with the SHA-256 of the file it was made under and, where the file lies in a git work tree, with
-the commit, marked `-dirty` where the file differs from it.
+the commit, marked `-dirty` where the file differs from it. The repository has to be readable for the daemon's user, and
+to belong to that user or to root.
 """
 
 _ADAPTERS = {

@@ -35,7 +35,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments],
+            ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *_trusted(folder), *arguments],
             env=environment | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -45,3 +45,18 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode(errors="replace").strip()
+
+
+def _trusted(folder: Path) -> list[str]:
+    """Options that let git read a repository of root's, which it refuses to other users unless told.
+
+    The daemon's user is not to own its configuration. What root keeps is trusted as the configuration itself is; of a
+    repository of anybody else's, git is the judge (see `safe.directory` in git-config(1)).
+    """
+    for place in (folder, *folder.parents):
+        try:
+            owners = {place.stat().st_uid, (place / ".git").stat().st_uid}
+        except OSError:
+            continue
+        return ["-c", f"safe.directory={place}"] if owners == {0} else []
+    return []

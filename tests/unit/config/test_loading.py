@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +16,7 @@ from rollbackd.config.document import MAX_BYTES
 from rollbackd.config.faults import ConfigFaults
 from rollbackd.config.loading import Loaded, load
 from rollbackd.errors import ConfigError
+from tests.support.nobody import as_nobody
 from tests.unit.config.catalog import FakeCatalog
 
 
@@ -191,3 +194,34 @@ def test_a_git_that_hangs_is_not_waited_for(file: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
     monkeypatch.setattr(stamps, "_PATIENCE_S", 0.1)
     assert loaded(file).stamp.commit is None
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file, committed, in a folder that everybody may enter: the parents of tmp_path are their owner's alone."""
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        monkeypatch.setenv("HOME", f"{name}/home")
+        place.chmod(0o755)
+        (place / "rollbackd.yaml").write_text("mode: shadow\n")
+        git(place, "init", "--quiet")
+        git(place, "add", "rollbackd.yaml")
+        git(place, "commit", "--quiet", "--message", "one")
+        yield place / "rollbackd.yaml"
+
+
+@pytest.mark.needs("git")
+def test_the_commit_is_known_to_a_user_who_does_not_own_the_configuration(kept: Path) -> None:
+    """As under the systemd unit: root's file, read by the daemon's user."""
+    commit = git(kept.parent, "rev-parse", "HEAD")
+    with as_nobody():
+        assert stamps.commit_of(kept) == commit
+
+
+@pytest.mark.needs("git")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("given", [".", ".git"])
+def test_a_repository_of_somebody_elses_is_not_asked(kept: Path, given: str) -> None:
+    """Its settings name programs that git runs."""
+    os.chown(kept.parent / given, 65534, 65534)
+    assert stamps.commit_of(kept) is None

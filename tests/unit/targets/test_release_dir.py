@@ -7,8 +7,7 @@ import ctypes
 import os
 import struct
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +23,7 @@ from rollbackd.targets.base import RevertOrder, Target, TargetContext
 from rollbackd.targets.disk import Disk
 from rollbackd.targets.keys import SpentKeys
 from rollbackd.targets.release_dir import ADAPTER, ReleaseDirConfig
+from tests.support.nobody import as_nobody
 
 ORDER = RevertOrder(to="v1", expect="v2", key="k1")
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE = 0x40, 0x80, 0x200
@@ -216,19 +216,6 @@ async def test_a_dangling_link_can_be_reverted(make: Make, world: Path) -> None:
     assert await problems(target) == ""
     await target.revert(RevertOrder(to="v1", expect="v9", key="k"))
     assert text_of(world) == "releases/v1"
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may do anything, so it is somebody else for a while; anybody else stays who they are."""
-    root = os.geteuid() == 0
-    if root:
-        os.setresuid(65534, 65534, 0)
-    try:
-        yield
-    finally:
-        if root:
-            os.setresuid(0, 0, 0)
 
 
 async def test_what_the_daemons_user_may_not_do_is_known_before_it_is_needed() -> None:
