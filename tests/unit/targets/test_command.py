@@ -93,7 +93,7 @@ async def test_a_page_instead_of_a_version_is_too_long(make: Make) -> None:
 
 async def test_a_line_nested_too_deeply_is_no_release(make: Make) -> None:
     with pytest.raises(Permanent, match="history: line 1 of its output is nested too deeply"):
-        await make(history="printf '{\"version\":'; head -c 5000 /dev/zero | tr '\\0' '['; echo").history()
+        await make(history="printf '{\"x\":'; head -c 5000 /dev/zero | tr '\\0' '['; echo").history()
 
 
 async def test_history_keeps_the_scripts_order_and_names_each_once(make: Make) -> None:
