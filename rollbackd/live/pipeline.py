@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
-from rollbackd.engine import SNAPSHOT_FORMAT, Engine
+from rollbackd.engine import MAX_SERVICES, SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent, RecordingError, Temporary
 from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
 from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Outcome, WatchChange, decision_id
@@ -17,8 +17,14 @@ from rollbackd.notify.base import Message
 from rollbackd.recording import Recorder
 from rollbackd.telemetry import Metrics
 
+MAX_STRANGERS = MAX_SERVICES // 2
+"""Services that nobody configured are taken in up to this many in all; the other places are for configured ones."""
 QUEUE_EVENTS = 1000
 """Pulled events of one service that may wait for the engine; further ones make their source wait."""
+PUSHED_EVENTS = 10_000
+"""Pushed events that may wait for the engine; further deliveries are asked to come again."""
+YIELD_EVERY = 100
+"""Events fed in one go before everything else, the web server above all, gets its turn."""
 SNAPSHOT_EVERY_S = 15.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.pipeline")
@@ -32,17 +38,26 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class _Lane:
-    """One service's queue. Pushed events, which are durable already, never wait for room."""
+    """One service's queue, or that of all which nobody configured. Pushed events, which are durable already, never wait
+    for room."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[AnyEvent, int | None]] = asyncio.Queue()
         self.room = asyncio.Semaphore(QUEUE_EVENTS)
+        self.task: asyncio.Task[None] | None = None
+        self.busy, self.entering = False, 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits in it or for room in it, and nothing of it is being worked upon."""
+        return self.queue.empty() and not self.busy and self.entering == 0
 
 
 class Pipeline:
     """The one road from events to what follows from them.
 
     `told` makes the messages that outcomes cause; `act` is called with the decisions once they are on disk.
+    `configured` tells the services of the configuration from names that merely came in a delivery.
     """
 
     def __init__(
@@ -58,11 +73,14 @@ class Pipeline:
         mode_for: Callable[[str], Mode],
         told: Callable[[Sequence[StoredDecision], Sequence[WatchChange]], Sequence[tuple[str, Message]]],
         act: Callable[[Sequence[StoredDecision], Sequence[WatchChange]], Awaitable[None]],
+        configured: Callable[[str], bool] = lambda _service: True,
     ) -> None:
         self._engine, self._ledger, self._clock, self._tasks, self._metrics = engine, ledger, clock, tasks, metrics
         self._recorder = recorder
         self._stamp, self._mode_for, self._told, self._act = stamp, mode_for, told, act
-        self._lanes: dict[str, _Lane] = {}
+        self._configured = configured
+        self._lanes: dict[str | None, _Lane] = {}
+        self._refusing = False
         self._waiting: set[int] = set()
         self._newest_seq = 0
         self._fed: dict[str, int] = {}
@@ -99,7 +117,7 @@ class Pipeline:
     async def _remember(self) -> None:
         """Without a snapshot, what the ledger knows of releases still tells which one is good."""
         deployments = await self._ledger.deployments(limit=1000)
-        for service in {one.service for one in deployments}:
+        for service in dict.fromkeys(one.service for one in deployments):
             newest = next(one for one in deployments if one.service == service)
             releases = await self._ledger.releases(service)
             known = [(r.version, r.standing, r.first_seen, r.changed_at) for r in releases]
@@ -110,8 +128,12 @@ class Pipeline:
     async def submit(self, event: AnyEvent) -> None:
         """Take a pulled event; waits while the service's queue is full."""
         lane = self._lane(event.service)
-        await lane.room.acquire()
-        lane.queue.put_nowait((event, None))
+        lane.entering += 1
+        try:
+            await lane.room.acquire()
+            lane.queue.put_nowait((event, None))
+        finally:
+            lane.entering -= 1
 
     def submit_accepted(self, item: InboxItem) -> None:
         """Take a pushed event that is in the ledger already."""
@@ -123,24 +145,62 @@ class Pipeline:
         """Take an event of our own making, such as the deployment that our revert is."""
         self._lane(event.service).queue.put_nowait((event, 0))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many pushed events wait for the engine that no more should be accepted now."""
+        return len(self._waiting) >= PUSHED_EVENTS
+
     def _lane(self, service: str) -> _Lane:
+        """The service's own; those that nobody configured share one, so that no flood of names is one of tasks."""
         lane = self._lanes.get(service)
+        if lane is not None:
+            return lane
+        name = service if self._configured(service) else None
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[service] = _Lane()
-            self._tasks.essential(f"engine:{service}", self._work(lane))
+            lane = self._lanes[name] = _Lane()
+            lane.task = self._tasks.essential(f"engine:{name or '*'}", self._work(lane))
         return lane
 
+    def sweep(self) -> None:
+        """End the lanes of services that are no longer configured, once they are idle."""
+        for name, lane in list(self._lanes.items()):
+            if lane.idle and (name is None or not self._configured(name)):
+                del self._lanes[name]
+                if lane.task is not None:
+                    lane.task.cancel()
+
     async def _work(self, lane: _Lane) -> None:
+        since_others = 0
         while True:
             event, seq = await lane.queue.get()
+            lane.busy = True
             if seq is None:
                 lane.room.release()
             if self._feed(event, seq):
                 await self.commit()
             lane.queue.task_done()
+            lane.busy = False
+            since_others += 1
+            if since_others >= YIELD_EVERY:  # a queue that is not empty hands out its next without any pause
+                since_others = 0
+                await asyncio.sleep(0)
+
+    def _admitted(self, service: str) -> bool:
+        """Whether the engine has, or may make, a place for the service. Configured ones come first."""
+        taken = self._engine.takes(service, MAX_SERVICES if self._configured(service) else MAX_STRANGERS)
+        if not taken:
+            self._metrics.refused.inc()
+            if not self._refusing:
+                log.error("services_refused", first=service, reason="more services than can be remembered were told of")
+            self._refusing = True
+        return taken
 
     def _feed(self, event: AnyEvent, seq: int | None) -> bool:
         """Everything that must be one step: recorded, fed, and its outcomes noted as not yet on disk, if any."""
+        if not self._admitted(event.service):
+            self._waiting.discard(seq or 0)
+            return False
         if self._recorder is not None:
             self._record(self._recorder, event)
         outcomes = [self._stamped(one) for one in self._judged(event)]
@@ -249,6 +309,7 @@ class Pipeline:
         """Save the engine's state every so often; never ends."""
         while True:
             await self._clock.sleep(SNAPSHOT_EVERY_S)
+            self.sweep()
             if self._changed:
                 await self.commit()
 

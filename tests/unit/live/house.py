@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -53,7 +53,14 @@ class FullDisk(SqliteLedger):
 class House:
     """The road from events to the ledger; `acted` holds what was to be acted upon."""
 
-    def __init__(self, home: Path, *, clock: ManualClock | None = None, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        clock: ManualClock | None = None,
+        recorder: Recorder | None = None,
+        configured: Callable[[str], bool] = lambda _service: True,
+    ) -> None:
         self.clock, self.mode, self.stamp = clock or ManualClock(), "act", ConfigStamp(sha256="first")
         self.ledger = FullDisk(home / "ledger.db")
         policy = Policy(cooldown=0.0)
@@ -61,7 +68,7 @@ class House:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.acted: list[StoredDecision] = []
-        self._recorder = recorder
+        self._recorder, self._configured = recorder, configured
 
     def _mode(self, _service: str) -> Mode:
         return "shadow" if self.mode == "shadow" else "act"
@@ -86,6 +93,7 @@ class House:
             mode_for=self._mode,
             told=lambda _decisions, _changes: (),
             act=self._act,
+            configured=self._configured,
         )
         return self
 

@@ -131,3 +131,16 @@ async def test_an_engine_ahead_of_the_clock_begins_anew_with_what_is_known_to_be
         await again.pipeline.submit(again.deployed("v2", "v1"))
         await again.pipeline.drain(5)
         assert again.engine.open_watches == 1
+
+
+async def test_without_a_snapshot_services_come_back_in_the_order_of_their_deployments(tmp_path: Path) -> None:
+    """The order of a set differs from process to process, and with it the order in which services are asked around."""
+    names = [f"service-{number}" for number in range(20)]
+    async with House(tmp_path) as house:
+        for name in names:
+            await house.pipeline.submit(house.deployed("v1", service=name))
+            await house.clock.advance(1)
+        await house.pipeline.drain(5)
+    async with House(tmp_path, clock=ManualClock(house.clock.now() - 3600)) as again:
+        await again.pipeline.restore()
+        assert list(again.engine._state.services) == names[::-1]
