@@ -110,7 +110,7 @@ class Daemon:
         recorder = Recorder(self._record) if self._record is not None else None
         if recorder is not None:
             stack.callback(recorder.close)
-        self._notifiers = self._build_notifiers(config)
+        self._notifiers = await self._build_notifiers(config)
         stack.push_async_callback(self._close_notifiers)
         tasks = Tasks(clock, lambda name, _error: self._metrics.task_crashes.labels(name.split(":")[0]).inc())
         stack.push_async_callback(tasks.close)
@@ -129,6 +129,7 @@ class Daemon:
             mode_for=lambda name: self._config.mode_for(name),
             told=teller.outcomes,
             act=self._act,
+            configured=lambda name: name in self._config.services,
         )
         waiting = await pipeline.restore()
         self._fleet = Fleet(self._catalog, engine, pipeline, clock, tasks, self._metrics, config.data_dir / "targets")
@@ -150,7 +151,7 @@ class Daemon:
         stack.push_async_callback(self._save)
         self._fleet.set_pauses({one.service: one for one in await ledger.pauses()})
         stack.push_async_callback(self._fleet.stop)
-        await self._fleet.apply(config)
+        self._fleet.exchange(config)
         for item in waiting:
             pipeline.submit_accepted(item)
         stack.push_async_callback(self._rollbacks.stop)
@@ -196,13 +197,16 @@ class Daemon:
         ledger: Ledger = adapter.build(config.ledger.settings, LedgerContext(data_dir=str(config.data_dir)))
         return ledger
 
-    def _build_notifiers(self, config: Config) -> dict[str, Notifier]:
-        return {
-            block.label: self._catalog.load("notifier", block.name).build(
-                block.settings, NotifierContext(name=block.label, clock=self._clock)
-            )
-            for block in config.notify
-        }
+    async def _build_notifiers(self, config: Config) -> dict[str, Notifier]:
+        built: dict[str, Notifier] = {}
+        try:
+            for block in config.notify:
+                context = NotifierContext(name=block.label, clock=self._clock)
+                built[block.label] = self._catalog.load("notifier", block.name).build(block.settings, context)
+        except BaseException:
+            await _close_all(built)
+            raise
+        return built
 
     def _build_intakes(self, config: Config) -> Mapping[str, Intake]:
         context = IntakeContext(services=self._fleet)
@@ -212,8 +216,7 @@ class Daemon:
         }
 
     async def _close_notifiers(self) -> None:
-        for notifier in self._notifiers.values():
-            await notifier.close()
+        await _close_all(self._notifiers)
 
     def _stamp(self) -> ConfigStamp:
         return self._loaded.stamp
@@ -227,17 +230,25 @@ class Daemon:
         changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
         if changed:
             raise Permanent(f"{', '.join(changed)} changed, which takes effect at a restart only: restart the daemon")
-        notifiers = self._build_notifiers(new) if new.notify != old.notify else self._notifiers
-        await self._fleet.apply(new)
+        before = self._notifiers
+        notifiers = await self._build_notifiers(new) if new.notify != old.notify else before
+        try:
+            former = self._fleet.exchange(new)
+        except BaseException:
+            if notifiers is not before:
+                await _close_all(notifiers)
+            raise
+        # Nothing is awaited from the exchange until all is in force: no part meets another one's former settings.
         self._loaded = loaded
         self._engine.use(lambda name: self._config.policy_for(name), new.fleet)
         self._auth.replace(_tokens(new), new.auth.anonymous)
-        if notifiers is not self._notifiers:
-            former, self._notifiers = self._notifiers, notifiers
+        if notifiers is not before:
+            self._notifiers = notifiers
             self._outbox.use(notifiers)
-            for notifier in former.values():
-                await notifier.close()
         self._systemd.send(f"STATUS=watching {len(new.services)} services")
+        await asyncio.gather(*(running.ended() for running in former))
+        if notifiers is not before:
+            await _close_all(before)
 
     async def _refused(self, problem: str) -> None:
         await self._ledger.enqueue(self._teller.config_refused(str(self._path), problem))
@@ -307,6 +318,15 @@ class Daemon:
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
             stack.callback(loop.remove_signal_handler, number)
+
+
+async def _close_all(notifiers: Mapping[str, Notifier]) -> None:
+    """Close each; what goes wrong then is logged, since nothing is lost by it."""
+    for name, notifier in notifiers.items():
+        try:
+            await notifier.close()
+        except Exception:
+            log.exception("notifier_not_closed", notifier=name)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -99,9 +99,11 @@ class Fleet:
 
     # -- start, exchange, stop
 
-    async def apply(self, config: Config) -> None:
+    def exchange(self, config: Config) -> list[Running]:
         """Make the configuration's services the running ones; what did not change goes on undisturbed.
 
+        Returns what no longer runs, whose end is to be awaited once everything else of the configuration is in force
+        as well: nothing is awaited here, so that no part acts under the settings of another configuration.
         Everything that can fail is done first: where it raises, nothing was changed.
         """
         changed = {
@@ -114,17 +116,30 @@ class Fleet:
             turned = name in gone or running.mode != config.mode_for(name)
             if running.place.rollback_id is not None and (turned or name in changed):
                 raise Temporary(f"a rollback of {name} is running: its settings cannot change until it ends")
-        built = {name: self._build(name, settings) for name, settings in changed.items()}
-        # Nothing is awaited from here until the new parts are in place: no decision meets a service without a target.
+        built = self._build_all(changed)
         former = [self._running.pop(name) for name in (*gone, *changed) if name in self._running]
         for running in former:
             running.leave()
         for name, fresh in built.items():
             self._start(name, fresh)
-        for name, settings in config.services.items():
-            self._running[name].settings, self._running[name].mode = settings, config.mode_for(name)
         self._running = {name: self._running[name] for name in config.services}
-        await asyncio.gather(*(running.ended() for running in former))
+        for name, settings in config.services.items():
+            running = self._running[name]
+            running.settings, running.mode = settings, config.mode_for(name)
+            running.place.shadow = running.mode == "shadow"
+            running.place.tell()
+        return former
+
+    def _build_all(self, changed: Mapping[str, Service]) -> dict[str, Running]:
+        built: dict[str, Running] = {}
+        try:
+            for name, settings in changed.items():
+                built[name] = self._build(name, settings)
+        except BaseException:
+            for name, running in built.items():
+                self._tasks.once(f"discard:{name}", running.ended())
+            raise
+        return built
 
     def _build(self, name: str, settings: Service) -> Running:
         target: Target | None = None
@@ -153,7 +168,6 @@ class Fleet:
 
     def _start(self, name: str, running: Running) -> None:
         running.place.paused = self._pauses.get(name, self._pauses.get(None))
-        running.place.tell()
         for stream in running.streams:
             stream.show()
             running.tasks.append(self._tasks.restarted(f"source:{name}:{stream.label}", stream.run))
