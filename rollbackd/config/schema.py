@@ -20,7 +20,7 @@ from rollbackd.fields import Duration, Model, Secret
 from rollbackd.intake.base import Scope
 from rollbackd.ledger.base import Mode
 
-_LISTEN = re.compile(r"\s*(?:\[(?P<six>[^]\s]+)\]|(?P<host>[^:\s/\[\]]+)):(?P<port>[0-9]{1,5})\s*")
+_LISTEN = re.compile(r"(?:\[(?P<six>[^]\s]+)\]|(?P<host>[^:\s/\[\]]+)):(?P<port>[0-9]{1,5})")
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -73,9 +73,7 @@ class Listen(Model):
         if isinstance(value, dict | Listen):
             return value
         wanted = 'write host:port, as in 127.0.0.1:9797 or "[::1]:9797"'
-        found = re.fullmatch(
-            r"(?:\[(?P<six>[^]\s]+)\]|(?P<host>[^:\s/\[\]]+)):(?P<port>[0-9]{1,5})", str(value).strip()
-        )
+        found = _LISTEN.fullmatch(str(value).strip())
         if not isinstance(value, str) or found is None or int(found["port"]) > 65535:
             raise ValueError(wanted)
         if found["six"] is not None and not _is_ip6(found["six"]):
