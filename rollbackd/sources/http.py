@@ -10,6 +10,7 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +124,11 @@ def masked(url: URL) -> str:
     return f"{shown}?..." if url.raw_query_string else shown
 
 
+def _reads_files(options: HttpOptions) -> bool:
+    kept = [options.bearer, options.basic.password if options.basic else None, *options.headers.values()]
+    return options.tls.ca_file is not None or any(isinstance(one, Secret) and one.file is not None for one in kept)
+
+
 def within_origin(asked: URL, url: URL) -> bool:
     """Whether credentials meant for the one may go to the other: one origin, or the TLS of the same host at the usual
     ports. Another port can be another owner's."""
@@ -142,6 +148,8 @@ class HttpClient:
         self._options, self._timeout, self._keep_alive = options, timeout, keep_alive
         self._session: aiohttp.ClientSession | None = None
         self._secrets: list[str] = [parsed.password] if parsed.password else []
+        self._reads_files = _reads_files(options)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="credentials")  # starts when there is a file to read
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -155,6 +163,7 @@ class HttpClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
         if self._session is not None:
             await self._session.close()
 
@@ -172,10 +181,11 @@ class HttpClient:
         credential that cannot be read.
         """
         headers = {"User-Agent": f"rollbackd/{rollbackd.__version__}", "Accept": accept, "Accept-Encoding": "gzip"}
-        headers |= self._credentials()
+        credentials, trust = await self._read()
+        headers |= credentials
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._response(method, headers, follow=follow)
+                response = await self._response(method, headers, trust, follow=follow)
                 try:
                     yield Answer(response, self.shown)
                 finally:
@@ -183,10 +193,25 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._explained(error) from None
 
-    async def _response(self, method: str, headers: dict[str, str], *, follow: bool) -> aiohttp.ClientResponse:
+    async def _read(self) -> tuple[dict[str, str], bool | ssl.SSLContext]:
+        """What is read anew for each request, with files read outside the event loop: their file system may hang."""
+        if not self._reads_files:
+            return self._credentials(), self._trust()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await loop.run_in_executor(self._thread, lambda: (self._credentials(), self._trust()))
+        except TimeoutError:
+            raise Unreachable(
+                f"{self.shown}: its credentials or certificates cannot be read in time", own_fault=True
+            ) from None
+
+    async def _response(
+        self, method: str, headers: dict[str, str], trust: bool | ssl.SSLContext, *, follow: bool
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("ask inside `async with` only")
-        url, trust = self._url, self._trust()
+        url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._session.request(method, url, headers=headers, allow_redirects=False, ssl=trust)
             target = response.headers.get("Location")

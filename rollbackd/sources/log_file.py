@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,9 @@ MISSING_S = 2.0
 
 UNFINISHED_S = 2.0
 """A line without its end is taken as it is after so long without more of it."""
+
+SILENT_S = 10.0
+"""A file system that takes longer to answer makes the source down."""
 
 
 class LogFileConfig(Model):
@@ -81,34 +85,37 @@ class Following:
 
     def __init__(self, config: LogFileConfig, context: SourceContext, follower: Follower, sink: Sink) -> None:
         self._service, self._clock, self._sink = context.service, context.clock, sink
-        self._follower = follower
+        self._follower, self._path = follower, config.path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="log-file")  # a file system that hangs takes no other's
         self._lines = Lines(config.max_line)
         self._folder = Folder(LineReader(config.format, config.version_field), config.max_line)
         self._grew_at = 0.0
         self._unreadable_since: float | None = None
         self._was_readable = False
 
-    def close(self) -> None:
-        self._follower.close()
+    async def close(self) -> None:
+        """Let go of the file, after the read that may be under way: the thread does one thing at a time."""
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._follower.close)
+        self._thread.shutdown(wait=False)
+        await asyncio.wait({closing}, timeout=SILENT_S)
 
     async def catch_up(self) -> None:
         """Read all there is; where there is nothing, see whether what is open has waited long enough."""
         grew = False
-        while (piece := self._look()) is not None and (piece.data or piece.fresh):
+        while (piece := await self._look()) is not None and (piece.data or piece.fresh):
             if piece.fresh:
                 await self._take(self._lines.flush())
                 await self._emit(self._folder.flush())
             await self._take(self._lines.feed(piece.data))
             self._grew_at, grew = self._clock.monotonic(), True
-            await asyncio.sleep(0)  # a long backlog is read in turns with everything else
         if not grew:
             if self._clock.monotonic() - self._grew_at >= UNFINISHED_S:
                 await self._take(self._lines.flush())
             await self._emit(self._folder.flush())
 
-    def _look(self) -> Piece | None:
+    async def _look(self) -> Piece | None:
         try:
-            piece = self._follower.read()
+            piece = await self._read()
         except Unreadable as error:
             now = self._clock.monotonic()
             if self._unreadable_since is None:
@@ -119,6 +126,15 @@ class Following:
         self._unreadable_since, self._was_readable = None, True
         self._sink.up()
         return piece
+
+    async def _read(self) -> Piece:
+        reading = asyncio.get_running_loop().run_in_executor(self._thread, self._follower.read)
+        try:
+            if not (await asyncio.wait({reading}, timeout=SILENT_S))[0]:
+                self._sink.down(f"cannot read {self._path}: its file system does not answer")
+            return await reading
+        finally:
+            reading.cancel()
 
     async def _take(self, lines: list[str]) -> None:
         if self._lines.cut:
@@ -155,7 +171,7 @@ class LogFile:
                 await schedule.tick()
                 await following.catch_up()
         finally:
-            following.close()
+            await following.close()
 
 
 def build(config: LogFileConfig, context: SourceContext) -> Source:

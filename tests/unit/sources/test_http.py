@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+from pathlib import Path
 
 import pytest
 from yarl import URL
 
-from rollbackd.sources.http import CHUNK_BYTES, HttpClient, HttpOptions, within_origin
+from rollbackd.sources.http import CHUNK_BYTES, HttpClient, HttpOptions, Unreachable, within_origin
 from tests.support.servers import Server, text
 
 
@@ -42,6 +44,22 @@ async def test_a_body_arrives_whole_in_bounded_pieces(compressed: bool) -> None:
 )
 def test_a_redirect_stays_where_its_credentials_belong(asked: str, url: str, stays: bool) -> None:
     assert within_origin(URL(asked), URL(url)) is stays
+
+
+async def test_a_credential_whose_file_system_hangs_is_a_fault_of_our_side(tmp_path: Path) -> None:
+    """And holds up nothing else: reading a pipe waits for a writer, which stands for the file system here."""
+    pipe = tmp_path / "token"
+    os.mkfifo(pipe)
+    options = HttpOptions.model_validate({"bearer": {"file": str(pipe)}})
+    async with Server(text("")) as server, HttpClient(server.url(), options, 0.05) as client:
+        try:
+            with pytest.raises(Unreachable, match="cannot be read in time") as caught:
+                async with client.ask("GET", "*/*", follow=False):
+                    pass
+        finally:
+            os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))  # lets the thread go
+        assert caught.value.own_fault
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("compressed", [False, True])

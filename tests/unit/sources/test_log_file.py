@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from rollbackd.model import AnyEvent, Log
+from rollbackd.sources import log_file
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.follow import CHUNK_BYTES, Follower
 from rollbackd.sources.log_file import ADAPTER, MISSING_S, UNFINISHED_S, Following, LogFileConfig
@@ -359,7 +361,30 @@ async def test_a_long_backlog_leaves_turns_to_others(tmp_path: Path) -> None:
         assert turns - before >= 8
     finally:
         counter.cancel()
-        following.close()
+        await following.close()
+
+
+async def test_a_file_system_that_hangs_holds_up_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source says so, and reads on once it answers."""
+    path, clock, answering = tmp_path / "app.log", ManualClock(), threading.Event()
+    path.touch()
+    pread = os.pread
+
+    def hanging(file: int, size: int, at: int) -> bytes:
+        answering.wait(10)
+        return pread(file, size, at)
+
+    monkeypatch.setattr(log_file, "SILENT_S", 0.01)
+    async with running(following(path, clock), clock) as (run, sink):
+        monkeypatch.setattr(os, "pread", hanging)
+        try:
+            add(path, "new")
+            await clock.advance(POLL)
+            await eventually(lambda: sink.state == f"down: cannot read {path}: its file system does not answer")
+        finally:
+            answering.set()
+        await polled(run)
+        assert (messages(sink), sink.state) == (["new"], "up")
 
 
 async def test_an_unfinished_line_is_not_continued_by_another_file(tmp_path: Path) -> None:
