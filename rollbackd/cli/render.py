@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -60,6 +62,26 @@ UNICODE = Signs(good="✓", bad="✗", unknown="·", point="•", arrow="→", f
 ASCII = Signs(good="+", bad="x", unknown=".", point="*", arrow="->", full="#", empty="-")
 
 
+_TRAILING = re.compile(r"[ ]+$", re.MULTILINE)
+
+
+class _Trimmed:
+    """A file for what is printed: blanks that only fill a line up are left out, for logs, comparisons and copies."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.encoding = file.encoding
+
+    def write(self, text: str) -> int:
+        return self._file.write(_TRAILING.sub("", text))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to whoever runs the command: one place decides what a broken pipe means."""
@@ -75,7 +97,7 @@ def make_console(color: str = "auto") -> Console:
         emoji=False,
         force_terminal=True if color == "always" else None,
         no_color=True if color == "never" else False if color == "always" else None,
-        file=sys.stdout,
+        file=sys.stdout if sys.stdout.isatty() else cast("TextIO", _Trimmed(sys.stdout)),
     )
 
 

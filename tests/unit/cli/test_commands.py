@@ -321,6 +321,16 @@ def test_no_line_is_wider_than_the_terminal(
 
 
 @pytest.mark.parametrize("arguments", PAGES)
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_lines_are_not_filled_up_with_blanks(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert terminal.run(*arguments) == 0
+    assert [line for line in terminal.out.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("arguments", PAGES)
 def test_colours_are_for_terminals_and_for_those_who_ask(
     daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]
 ) -> None:
