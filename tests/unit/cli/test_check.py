@@ -8,18 +8,7 @@ from pathlib import Path
 import pytest
 
 from rollbackd.cli.main import main
-
-SIX_FAULTS = """\
-mode: actt
-notfy: []
-auth:
-  tokens: [{name: ci, token: hunter2, scopes: [deploy]}]
-services:
-  checkout:
-    target: {relase_dir: {path: /srv/checkout}}
-    bake: 30
-    depends_on: [checkuot]
-"""
+from tests.unit.config.catalog import SIX_FAULTS
 
 GOOD = """\
 notify: [{webhook: "http://127.0.0.1:9000/"}]

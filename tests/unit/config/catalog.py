@@ -106,6 +106,21 @@ class FakeCatalog:
         return self._known[kind][name]
 
 
+SIX_FAULTS = """\
+mode: actt
+notfy: []
+auth:
+  tokens: [{name: ci, token: hunter2, scopes: [deploy]}]
+services:
+  checkout:
+    target: {relase_dir: {path: /srv/checkout}}
+    bake: 30
+    depends_on: [sarch]
+  search: {}
+"""
+"""Six different mistakes, on lines 1, 2, 4, 7, 8 and 9."""
+
+
 def parsed(text: str | bytes, *, reveal: bool = False) -> Config:
     """The configuration in a text."""
     raw = text if isinstance(text, bytes) else text.encode()

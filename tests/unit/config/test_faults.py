@@ -5,22 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rollbackd.config.faults import Fault
-from tests.unit.config.catalog import fault, faults, parsed
+from tests.unit.config.catalog import SIX_FAULTS, fault, faults, parsed
 
 
 def test_six_different_faults_are_six_lines() -> None:
-    found = faults("""\
-mode: actt
-notfy: []
-auth:
-  tokens: [{name: ci, token: hunter2, scopes: [deploy]}]
-services:
-  checkout:
-    target: {relase_dir: {path: /srv/checkout}}
-    bake: 30
-    depends_on: [sarch]
-  search: {}
-""")
+    found = faults(SIX_FAULTS)
     assert [str(one) for one in found] == [
         "file.yaml:1: mode: expected act or shadow; did you mean `act`?",
         "file.yaml:2: notfy: unknown key; did you mean `notify`?",

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from pydantic import ValidationError
 
-from rollbackd.aiokit import SystemClock
 from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
 from rollbackd.model import Release
-from rollbackd.targets.base import RevertOrder, Target, TargetContext
+from rollbackd.targets.base import RevertOrder
 from rollbackd.targets.command import ADAPTER, CommandConfig
+from tests.unit.targets.making import Make, making
 
 ORDER = RevertOrder(to="v1", expect="v2", key="k1")
 SCRIPTS = {
@@ -21,10 +20,6 @@ SCRIPTS = {
     "history": "printf 'v3\\nv2\\nv1\\n'",
     "revert": 'echo "$ROLLBACKD_KEY $ROLLBACKD_CURRENT" >> reverts; echo "$ROLLBACKD_TO" > in-place',
 }
-
-
-class Make(Protocol):
-    def __call__(self, **settings: object) -> Target: ...
 
 
 @pytest.fixture
@@ -37,17 +32,8 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def make(world: Path, tmp_path: Path) -> AsyncIterator[Make]:
-    made: list[Target] = []
-
-    def one(**settings: object) -> Target:
-        config = CommandConfig.model_validate({**SCRIPTS, "directory": str(world), **settings})
-        context = TargetContext(service="checkout", clock=SystemClock(), state_dir=tmp_path / "state")
-        made.append(ADAPTER.build(config, context))
-        return made[-1]
-
-    yield one
-    for target in made:
-        await target.close()
+    async with making(ADAPTER, {**SCRIPTS, "directory": str(world)}, tmp_path / "state") as one:
+        yield one
 
 
 def reverts(world: Path) -> list[str]:

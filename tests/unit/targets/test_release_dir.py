@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import pytest
 from pydantic import ValidationError
@@ -24,14 +23,11 @@ from rollbackd.targets.disk import Disk
 from rollbackd.targets.keys import SpentKeys
 from rollbackd.targets.release_dir import ADAPTER, ReleaseDirConfig
 from tests.support.nobody import as_nobody
+from tests.unit.targets.making import Make, making
 
 ORDER = RevertOrder(to="v1", expect="v2", key="k1")
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE = 0x40, 0x80, 0x200
 AGES = {"v1": 3000.0, "v2": 2000.0, "v3": 1000.0}
-
-
-class Make(Protocol):
-    def __call__(self, **settings: object) -> Target: ...
 
 
 @pytest.fixture
@@ -49,17 +45,8 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def make(world: Path, tmp_path: Path) -> AsyncIterator[Make]:
-    made: list[Target] = []
-
-    def one(**settings: object) -> Target:
-        config = ReleaseDirConfig.model_validate({"path": str(world), **settings})
-        context = TargetContext(service="checkout", clock=SystemClock(), state_dir=tmp_path / "state")
-        made.append(ADAPTER.build(config, context))
-        return made[-1]
-
-    yield one
-    for target in made:
-        await target.close()
+    async with making(ADAPTER, {"path": str(world)}, tmp_path / "state") as one:
+        yield one
 
 
 def link_to(world: Path, text: str | bytes) -> None:
