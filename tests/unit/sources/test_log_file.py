@@ -327,6 +327,7 @@ async def test_a_stack_trace_is_one_event_even_when_it_arrives_in_pieces(tmp_pat
     [
         (lambda path: path.mkdir(), "is not a regular file"),
         (lambda path: os.mkfifo(path), "is not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
         (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
         (lambda path: path.symlink_to("/nowhere/at/all"), "No such file or directory"),
     ],
