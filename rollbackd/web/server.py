@@ -62,7 +62,7 @@ class WebServer:
         assert server is not None  # noqa: S101  setting up made it
         try:
             gate = Gate(server, self._most, self._busy)
-            self._listener = await asyncio.get_running_loop().create_server(gate, self._host, self._port)
+            self._listener = await asyncio.get_running_loop().create_server(gate, self._host, self._port, backlog=128)
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise Permanent(f"cannot listen on {self._host}:{self._port}: {_why(error)}") from error
