@@ -12,13 +12,20 @@ from rollbackd.cli.words import VERDICTS, ago, short, span
 from rollbackd.ledger.base import Pause
 from rollbackd.web.views import ServiceView, SourceView, StatusView, WatchView
 
+FOUND = "not proven, but what to go back to until a release has finished its bake"
+"""What a release is that was in place at first sight."""
 NARROW = 70
 """Below so many columns, the table leaves out what the services' own sections say too."""
+NAMES = ("service", "running", "last good")
+"""Columns that come from outside and can be of any length: they give way, nothing else does."""
+WIDE = 100
+"""From so many columns on, there is room for bars in the table."""
 
 
 def status_text(console: Console, status: StatusView, address: str) -> None:
     """Print the whole page."""
-    console.print(_headline(status, address))
+    name, config = _headline(status, address)
+    console.print(*([name + config] if len(name) + len(config) <= console.width else [name, config]), sep="\n")
     for trouble in _troubles(status):
         console.print(words(trouble))
     if not status.services:
@@ -31,12 +38,14 @@ def status_text(console: Console, status: StatusView, address: str) -> None:
             console.print(details)
 
 
-def _headline(status: StatusView, address: str) -> Text:
+def _headline(status: StatusView, address: str) -> tuple[Text, Text]:
+    """Who answers, and under which configuration: one line where there is room."""
     config = f"configuration {status.config.sha256[:12]}"
     if status.config.commit is not None:
         config += f" (commit {status.config.commit[:12]})"
     up = f"up {span(status.now - status.started_at)}"
-    return words(("rollbackd", "head"), f" {status.version}", (f"  {address}, {up}, {config}", "quiet"))
+    name = words(("rollbackd", "head"), f" {status.version}", (f"  {address}, {up}  ", "quiet"))
+    return name, words((config, "quiet"))
 
 
 def _troubles(status: StatusView) -> list[tuple[str, str]]:
@@ -54,10 +63,12 @@ def _paused(pause: Pause, now: float) -> str:
 
 def _table(console: Console, status: StatusView) -> Table:
     wide = console.width >= NARROW
-    heads = ["", "service", "running", "verdict", *(["watch", "last good", "sources", "ready"] if wide else [])]
+    heads = ["", "service", "running", "verdict"]
+    if wide:
+        heads += ["watch", "last good", "sources", "mode", "ready"]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="quiet", pad_edge=False)
     for head in heads:
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", no_wrap=wide and head not in NAMES)
     for service in status.services:
         cells: list[RenderableType] = [
             verdict_sign(console, service.verdict),
@@ -70,7 +81,8 @@ def _table(console: Console, status: StatusView) -> Table:
                 _progress(console, service.watch, status.now),
                 words(service.last_known_good or ("none yet", "warn")),
                 _sources(service.sources),
-                _ready(service),
+                _mode(service),
+                Text("no", "bad") if service.problems else Text("yes", "good"),
             ]
         table.add_row(*cells)
     return table
@@ -79,8 +91,8 @@ def _table(console: Console, status: StatusView) -> Table:
 def _progress(console: Console, watch: WatchView | None, now: float) -> Text:
     if watch is None:
         return Text("none", "quiet")
-    baked = _baked(watch, now)
-    return Text.assemble(bar(console, baked, 8), (f" {baked:.0%}", "quiet"))
+    share = (f"{_baked(watch, now):.0%}", "quiet")
+    return Text.assemble(bar(console, _baked(watch, now), 8), " ", share) if console.width >= WIDE else Text(*share)
 
 
 def _baked(watch: WatchView, now: float) -> float:
@@ -96,14 +108,12 @@ def _sources(sources: tuple[SourceView, ...]) -> Text:
     return Text(f"{up} of {len(sources)} up", style)
 
 
-def _ready(service: ServiceView) -> Text:
+def _mode(service: ServiceView) -> Text:
     if service.rollback_id is not None:
-        return Text("rolling back", "warn")
+        return Text("reverting", "warn")
     if service.paused is not None:
         return Text("paused", "warn")
-    if service.problems:
-        return Text("no", "bad")
-    return Text("shadow", "quiet") if service.mode == "shadow" else Text("yes", "good")
+    return Text(service.mode, "quiet" if service.mode == "shadow" else "")
 
 
 def _details(console: Console, service: ServiceView, now: float) -> Group | None:
@@ -116,6 +126,8 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
         parts.append(words(("shadow mode: decisions are recorded, nothing is done", "quiet")))
     if service.watch is not None:
         parts.append(_watch(console, service.watch, now))
+        if service.watch.previous is None and service.last_known_good == service.watch.version:
+            parts.append(words((f"{service.watch.version} was there before: {FOUND}", "quiet")))
         if service.watch.evidence:
             parts.append(evidence_table(console, service.watch.evidence))
     if service.problems:

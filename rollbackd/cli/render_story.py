@@ -17,7 +17,7 @@ from rollbackd.ledger.base import RollbackState
 from rollbackd.model import WatchState
 from rollbackd.web.views import DecisionView, DeploymentView, RollbackView, WatchView
 
-NARROW = 72
+NARROW = 100
 """Below so many columns, what happened stands below when and where."""
 
 DECIDED: frozenset[WatchState] = frozenset({"condemned", "failed"})

@@ -69,6 +69,41 @@ def test_status_tells_what_is_wrong(daemon: Daemon, terminal: Terminal) -> None:
         assert word in terminal.out
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_statuses_own_words_are_not_broken(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """Names may fold where the terminal is narrow; verdicts, counts and percentages stay readable."""
+    quiet = service("search-frontend", verdict="insufficient", mode="shadow", current="2024-11-02-a1b2c3d")
+    daemon.backend.services = {"checkout": service(), "search-frontend": quiet}
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert terminal.run("status") == 0
+    line = next(line for line in terminal.out.splitlines() if line.startswith("·"))
+    for word in ("not enough data", "8%", "1 of 1 up", "shadow", "yes"):
+        assert word in line
+    (config,) = [line for line in terminal.out.splitlines() if "c0ffeec0ffee" in line]
+    assert config.endswith("configuration c0ffeec0ffee (commit a1b2c3d4e5f6)")
+
+
+def test_whether_it_would_act_and_whether_it_could_are_two_columns(daemon: Daemon, terminal: Terminal) -> None:
+    pause = Pause(service="b", actor="bob", reason="migration", at=NOW)
+    daemon.backend.services = {
+        "a": service("a", mode="shadow", watch=None),
+        "b": service("b", paused=pause, problems=("the link is a folder",), watch=None),
+        "c": service("c", rollback_id="rb-1", watch=None),
+    }
+    assert terminal.run("status") == 0
+    ends = [line.split()[-2:] for line in terminal.out.splitlines() if line.startswith("✓")]
+    assert ends == [["shadow", "yes"], ["paused", "no"], ["reverting", "yes"]]
+
+
+def test_a_release_that_was_there_before_is_told_from_a_proven_one(daemon: Daemon, terminal: Terminal) -> None:
+    first = msgspec.structs.replace(watch("v1"), previous=None)
+    daemon.backend.services = {"checkout": service(current="v1", watch=first)}
+    assert terminal.run("status") == 0
+    assert "v1 was there before: not proven" in terminal.out
+
+
 def test_status_without_services_says_so(daemon: Daemon, terminal: Terminal) -> None:
     daemon.backend.services = {}
     assert terminal.run("status") == 0
@@ -79,6 +114,14 @@ def test_history_is_in_order_of_time(daemon: Daemon, terminal: Terminal) -> None
     assert terminal.run("history") == 0
     places = [terminal.out.index(word) for word in ("deployed v2", "ROLLBACK", "v2 rolled back to v1")]
     assert places == sorted(places)
+
+
+def test_what_happened_has_the_width_of_a_usual_terminal(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert terminal.run("history") == 0
+    assert "   ROLLBACK  v2 → v1: errors rose from 0.2% to 4.1%" in terminal.out.splitlines()
 
 
 def test_history_asks_for_one_service_and_so_many(daemon: Daemon, terminal: Terminal) -> None:
