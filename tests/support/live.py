@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import msgspec
 
 from rollbackd.ledger.base import FINAL_STATES
 from rollbackd.web.views import DecisionView, DeploymentView, RollbackView, ServiceView, StatusView
+from tests.support.servers import Server, text
 from tests.support.waiting import eventually_async
 
 CONFIG = """\
@@ -30,7 +32,7 @@ services:
   shop:
     target: {{release_dir: {{path: {home}/shop, restart: "sh {home}/shop.restart.sh", poll: 100ms}}}}
     sources:
-      - probe: {{url: "http://127.0.0.1:{port}/healthz", interval: 100ms}}
+      - probe: {{url: "http://127.0.0.1:{shown}/healthz", interval: 100ms}}
     bake: 30s
     warmup: 300ms
     verify_for: 500ms
@@ -39,12 +41,19 @@ services:
 """
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class ReservedPort:
+    """A loopback port that nobody else is given while this lives.
+
+    It is bound and not listened on: Linux gives such a port to no one who asks for any, and yet to one who asks for
+    this very port with SO_REUSEADDR, as asyncio does.
+    """
+
+    def __init__(self) -> None:
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.number: int = held.getsockname()[1]
+        weakref.finalize(self, os.close, held.detach())
 
 
 class Shelf:
@@ -79,13 +88,16 @@ class Shelf:
 
 
 class Site(Shelf):
-    """The service `shop` and the configuration that watches it."""
+    """The service `shop`, which is well while the daemon runs, and the configuration that watches it."""
 
     def __init__(self, home: Path, extra: str = "") -> None:
         super().__init__(home, "shop")
-        self.home, self.port = home, free_port()
+        self._ports = ReservedPort(), ReservedPort()
+        self.home, self.port = home, self._ports[0].number
+        self.server = Server(text("well"))
+        self.server.port = self._ports[1].number
         self.config = home / "rollbackd.yaml"
-        self.config.write_text(CONFIG.format(port=self.port, home=home, extra=extra))
+        self.config.write_text(CONFIG.format(port=self.port, shown=self.server.port, home=home, extra=extra))
 
 
 class Api:
@@ -199,6 +211,7 @@ class LiveDaemon(Api):
         self.url = f"http://127.0.0.1:{site.port}"
 
     async def __aenter__(self) -> Self:
+        await self._site.server.start()
         log = (self._site.home / "daemon.log").open("ab")
         with log:
             self.process = await asyncio.create_subprocess_exec(
@@ -213,6 +226,12 @@ class LiveDaemon(Api):
 
     async def __aexit__(self, *_error: object) -> None:
         await self._http.close()
+        try:
+            await self._ended()
+        finally:
+            await self._site.server.stop()
+
+    async def _ended(self) -> None:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
             try:
