@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -21,6 +21,7 @@ REACH_S = MAX_BACKWARDS_S - 30.0
 may wait between its receipt and the engine."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WRONG_WORD = re.compile(r"Invalid enum value .* at `\$(?:\S*\.)?(\w+)`$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 
@@ -45,6 +46,11 @@ def check(event: AnyEvent) -> None:
 
 
 def _cure(message: str, wanted: object) -> str:
+    if (wrong := _WRONG_WORD.search(message)) is not None:
+        words = [
+            word for field in _fields_within(wanted) if field.encode_name == wrong[1] for word in _words(field.type)
+        ]
+        return f"; it is one of {', '.join(f'`{word}`' for word in dict.fromkeys(words))}" if words else ""
     found = _UNKNOWN_FIELD.search(message)
     if found is None:
         return ""
@@ -58,6 +64,24 @@ def _fields(wanted: object) -> set[str]:
         return {field.encode_name for field in msgspec.structs.fields(wanted)}
     inner: Iterable[object] = getattr(wanted, "__args__", ())
     return {name for part in inner for name in _fields(part)}
+
+
+def _fields_within(wanted: object) -> Iterator[msgspec.structs.FieldInfo]:
+    """The fields of the structs that a type is made of, and of those that these fields are made of."""
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        for field in msgspec.structs.fields(wanted):
+            yield field
+            yield from _fields_within(field.type)
+    else:
+        for part in get_args(wanted):
+            yield from _fields_within(part)
+
+
+def _words(kind: object) -> list[object]:
+    """What may be written for a type such as `Literal["a", "b"] | None`."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [word for part in get_args(kind) for word in _words(part)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

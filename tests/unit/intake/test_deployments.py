@@ -91,7 +91,7 @@ def test_unknown_services_can_be_accepted() -> None:
         (deployment(version=2), r"at `\$.version`"),
         (deployment(version=""), r"at `\$.version`"),
         (deployment(version="v" * 501), r"at `\$.version`"),
-        (deployment(phase="done"), r"at `\$.phase`"),
+        (deployment(phase="done"), r"at `\$.phase`; it is one of `started`, `finished`, `failed`"),
         (deployment(at="2023-11-14T22:13:20"), r"at `\$.at`"),
         (deployment(at=True), r"at `\$.at`"),
         (b'{"service": "checkout", "version": "v2", "at": NaN}', "not JSON"),
