@@ -176,6 +176,19 @@ class Inside(Api):
 
         await eventually_async(known, within=15)
 
+    async def until_seen_again(self, service: str = "shop", looks: int = 30) -> None:
+        """Return once each source of the service was read so many times more: a look a second, by the daemon's clock.
+
+        After more than fifteen, guards that hold something back have been asked again.
+        """
+        before = [stream.events for stream in (await self.service(service)).sources]
+
+        async def seen() -> bool:
+            now = [stream.events for stream in (await self.service(service)).sources]
+            return all(one >= other + looks for one, other in zip(now, before, strict=True))
+
+        await eventually_async(seen, within=20)
+
 
 def jumping(back: list[float]) -> SystemClock:
     """A clock of this system, whose wall clock is behind by the sum of `back`."""

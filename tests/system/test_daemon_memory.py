@@ -44,7 +44,12 @@ async def test_a_full_disk_stops_acting_and_accepting_and_loses_nothing(tmp_path
         await eventually_async(refused)
         status, body = await daemon.ask("GET", "/readyz")
         assert (status, b"ledger.db cannot be used now: the disk" in body) == (503, True), body
-        await asyncio.sleep(1.5)  # the alert convicts after half a second
+
+        async def convicted() -> bool:
+            """Then a decision waits for the disk, and what is seen of the service waits behind it."""
+            return (await daemon.metric("rollbackd_queued_events") or 0) >= 3
+
+        await eventually_async(convicted)
         assert (await daemon.ask("GET", "/readyz"))[0] == 503
         assert await daemon.metric("rollbackd_ledger_up") == 0
         status, _ = await daemon.post("/api/v1/services/shop/rollback", {})

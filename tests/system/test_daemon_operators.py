@@ -54,7 +54,7 @@ async def test_a_pause_holds_and_the_end_of_it_acts_only_while_still_degraded(tm
         assert [one.guard for one in held.decision.guards if one.verdict == "hold"] == ["paused"]
         assert "paused by anonymous: moving house" in held.decision.reason
         blog.faults = {}
-        await asyncio.sleep(0.5)
+        await daemon.until_seen_again("blog")
         assert (shop.in_place, blog.in_place) == ("v2", "v2")
         status, _ = await daemon.post("/api/v1/resume", {})
         assert status == 200
@@ -174,7 +174,9 @@ async def test_a_humans_change_is_not_overwritten(tmp_path: Path, moment: str) -
                 shop.deploy("v3")
                 await daemon.post("/api/v1/resume", {})
             await eventually_async(lambda: told_of(daemon, "v3"), within=15)
-            await asyncio.sleep(0.3)
+            shop.faults = {}  # else v3 would be taken back in its turn, and rightly so
+            await daemon.until_watching("v3")
+            await daemon.until_seen_again()
             assert shop.in_place == "v3"
             assert shop.restarts == []
 

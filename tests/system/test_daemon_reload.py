@@ -7,9 +7,14 @@ import hashlib
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from rollbackd import registry
+from rollbackd.adapter import Adapter, AdapterKind
+from rollbackd.targets.base import Target
 from tests.support.inside import Inside, Shop
 from tests.support.servers import Server
 from tests.support.waiting import eventually, eventually_async
@@ -146,9 +151,11 @@ async def test_a_service_being_rolled_back_keeps_its_parts_until_that_has_ended(
         daemon.write(shop.block(probe=None))
         hang_up()
         await problem(daemon, "a rollback of shop is running: its settings cannot change until it ends")
-        daemon.write(shop.block(mode="shadow"))
-        hang_up()
-        await asyncio.sleep(0.2)
+        await eventually(lambda: daemon.daemon._reloader.idle)
+        with capture_logs() as logs:
+            daemon.write(shop.block(mode="shadow"))
+            hang_up()
+            await eventually(lambda: "config_refused" in [one["event"] for one in logs])
         await problem(daemon, "a rollback of shop is running")
         daemon.write(shop.block(probe=None))
         gate.touch()
@@ -195,3 +202,57 @@ async def test_tokens_and_notifiers_change_with_the_file(tmp_path: Path) -> None
         shop.deploy("v2")
         await eventually(lambda: any("v2" in title for title in heard["two"]))
         assert len(heard["one"]) == told
+
+
+class Lingering:
+    """The registry, whose targets do not end until `gate` is set."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.ending = 0
+
+    def names(self, kind: AdapterKind) -> list[str]:
+        return registry.names(kind)
+
+    def load(self, kind: AdapterKind, name: str) -> registry.AnyAdapter:
+        adapter = registry.load(kind, name)
+        if kind != "target":
+            return adapter
+
+        def build(settings: Any, context: Any) -> Target:
+            target: Target = adapter.build(settings, context)
+            close = target.close
+
+            async def late() -> None:
+                self.ending += 1
+                await self.gate.wait()
+                await close()
+
+            target.close = late  # type: ignore[method-assign]  # one of this very object
+            return target
+
+        return Adapter(adapter.config, build)
+
+
+async def test_a_new_configuration_is_in_force_before_the_former_one_has_ended(tmp_path: Path) -> None:
+    """Its mode and its tokens hold from the moment on that its target is there."""
+    catalog = Lingering()
+    token = tmp_path / "token"
+    token.write_text("token-0123456789-0123456789-0123456789")
+    first = f"auth: {{anonymous: [read], tokens: [{{name: one, token: {{file: {token}}}, scopes: [operate]}}]}}"
+    bearer = {"Authorization": f"Bearer {token.read_text()}"}
+    async with (
+        Shop(tmp_path, faults={}) as shop,
+        Inside(tmp_path, shop.block(), extra=first, catalog=catalog) as daemon,
+    ):
+        await daemon.until_known()
+        target = f'{{release_dir: {{path: {shop.folder}, restart: "sh {shop.restart}", poll: 2s}}}}'
+        daemon.write(shop.block(target=target, mode="shadow"), extra="auth: {anonymous: [read]}")
+        hang_up()
+        try:
+            await eventually(lambda: catalog.ending)
+            await in_force(daemon)
+            assert (await daemon.shop()).mode == "shadow"
+            assert (await daemon.ask("POST", "/api/v1/pause", {"reason": "x"}, bearer))[0] == 401
+        finally:
+            catalog.gate.set()

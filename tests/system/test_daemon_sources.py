@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from rollbackd.fields import Model
 from rollbackd.sources.base import Sink, SourceContext
 from rollbackd.web.views import SourceView
 from tests.support.inside import Inside, Shop
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually, eventually_async
 
 
 async def source(daemon: Inside, kind: str, service: str = "shop") -> SourceView:
@@ -39,7 +38,7 @@ async def test_a_source_that_is_down_is_no_reason_to_roll_back(tmp_path: Path) -
             await eventually_async(down)
             assert "refused" in (await source(daemon, "scrape")).reason
             assert await daemon.metric(up) == 0
-            await asyncio.sleep(1.5)  # 30 seconds of the daemon's: longer than the bake
+            await eventually(lambda: daemon.now() > watch.ends_at + 10)
             after = (await daemon.shop()).watch
             assert after is not None, "silence is no health either: the bake does not end in it"
             assert after.deployed_at == watch.deployed_at
