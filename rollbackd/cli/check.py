@@ -44,7 +44,9 @@ def add(commands: Commands) -> None:
         "FILE:LINE: where: what is wrong, and what would be right.",
         epilog="Exit code 0 where the file is in order, 2 where it has faults.",
     )
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-c", "--config", metavar="FILE", type=Path, help="the configuration file")
+    where.add_argument("file", nargs="?", metavar="FILE", type=Path, help="the same, as other checkers take it")
     parser.add_argument(
         "--without-secrets",
         action="store_true",
@@ -56,7 +58,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the faults, or in short what the file amounts to."""
-    path: Path = options.config
+    path: Path = options.config or options.file
     try:
         loaded = load(path, registry, reveal=not options.without_secrets)
     except ConfigFaults as error:

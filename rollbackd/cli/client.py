@@ -125,6 +125,8 @@ def _read(file: Path) -> str:
 
 def _split(url: str) -> SplitResult:
     cure = f"write it like {DEFAULT_URL}"
+    if "://" not in url:
+        url = f"http://{url}"
     try:
         parts = urlsplit(url)
         _ = parts.port

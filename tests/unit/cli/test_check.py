@@ -102,6 +102,15 @@ def test_an_empty_file_is_in_order(file: Path, capsys: pytest.CaptureFixture[str
     assert "No services are named" in capsys.readouterr().out
 
 
+def test_the_file_may_be_named_without_an_option(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(GOOD)
+    assert main(["check", str(file)]) == 0
+    assert "is in order" in capsys.readouterr().out
+    for arguments in ([], ["-c", str(file), str(file)]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["check", *arguments])
+
+
 def test_a_missing_file_is_a_fault(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "-c", str(file)]) == 2
     assert capsys.readouterr().out == f"{file}: no such file: check the path, or write one\n"

@@ -72,7 +72,7 @@ def test_a_wrong_token_is_not_repeated(daemon: Daemon, terminal: Terminal, monke
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:9797", "ftp://x", "http://", "http://[", "http://h:x", "http://me:secret@h"]
+    "url", ["localhost:x", "ftp://x", "http://", "http://[", "http://h:x", "http://me:secret@h", "me:secret@h"]
 )
 def test_a_bad_address_is_wrong_usage(terminal: Terminal, url: str) -> None:
     assert terminal.run("status", "--url", url) == 2
@@ -100,6 +100,11 @@ def stranger() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+def test_an_address_without_its_scheme_is_plain_http(daemon: Daemon, terminal: Terminal) -> None:
+    assert terminal.run("status", "--url", daemon.url.removeprefix("http://")) == 0
+    assert daemon.url in terminal.out
 
 
 @pytest.mark.parametrize(("command", "code"), [("status", 3), ("history", 1)])
