@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from rollbackd.cli.terminal import printable
 from rollbackd.config.checks import notes
 from rollbackd.config.faults import ConfigFaults, Fault
 from rollbackd.config.loading import Loaded, load
+from rollbackd.config.schema import Config
 from rollbackd.ledger.base import ConfigStamp, Mode
 
 
@@ -88,8 +90,19 @@ def _report(path: Path, loaded: Loaded) -> CheckReport:
             )
             for name, service in config.services.items()
         ),
-        notes=tuple(notes(config)),
+        notes=(*notes(config), *_missing(config)),
     )
+
+
+def _missing(config: Config) -> Iterator[str]:
+    """What is no fault of the file, since it may be checked elsewhere or earlier, yet would not work here and now."""
+    if not config.services:
+        yield "No service is configured: nothing is watched but what others push."
+    for name, service in config.services.items():
+        for block in (*([service.target] if service.target is not None else []), *service.streams):
+            for key, value in block.settings:
+                if isinstance(value, Path) and not value.exists():
+                    yield f"services.{name}: `{key}` of {block.label} is not there now: {value}."
 
 
 def _text(report: CheckReport, loaded: Loaded) -> str:

@@ -102,6 +102,25 @@ def test_an_empty_file_is_in_order(file: Path, capsys: pytest.CaptureFixture[str
     assert "No services are named" in capsys.readouterr().out
 
 
+def test_what_is_not_there_now_is_noted(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there.log").touch()
+    file.write_text(
+        f"services: {{checkout: {{target: {{release_dir: {tmp_path}/nosuch}}, logs: {tmp_path}/nosuch.log}},"
+        f" search: {{logs: {tmp_path}/there.log}}}}"
+    )
+    assert main(["check", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert f"Note: services.checkout: `path` of release_dir is not there now: {tmp_path}/nosuch." in out
+    assert f"Note: services.checkout: `path` of log_file is not there now: {tmp_path}/nosuch.log." in out
+    assert "there.log" not in out.replace("nosuch.log", "")
+
+
+def test_a_file_without_services_is_noted(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("{}")
+    assert main(["check", str(file)]) == 0
+    assert "Note: No service is configured" in capsys.readouterr().out
+
+
 def test_the_file_may_be_named_without_an_option(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(GOOD)
     assert main(["check", str(file)]) == 0
