@@ -19,7 +19,12 @@ _PARTICULARS = re.compile(
     re.VERBOSE,
 )
 
+_STAMP = re.compile(
+    r"\A\s*\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|\ ?[+-]\d\d:?\d\d)?\]?:?\s+(?=\S)"
+)
+"""When a line was written, at its beginning: the same for no two lines, and in the way of reading them."""
+
 
 def signature(message: str) -> str:
-    """The message with quoted text, paths, addresses, identifiers and numbers replaced by `*`."""
-    return " ".join(_PARTICULARS.sub("*", message[:MAX_CHARS]).split())
+    """The message without its time stamp, and with quoted text, paths, addresses, identifiers and numbers as `*`."""
+    return " ".join(_PARTICULARS.sub("*", _STAMP.sub("", message[:MAX_CHARS])).split())
