@@ -101,7 +101,7 @@ class Screen:
 
 
 def _standing(console: Console, phase: str, service: ServiceView | None, tally: Tally) -> RenderableType:
-    counts = f"{tally.total} requests, {tally.harmed} harmed"
+    counts = f"{tally.total:,} requests, {tally.harmed:,} harmed"
     lines: list[RenderableType] = [Text(""), words((phase, "head"), (f"   {counts}", "quiet"))]
     if service is not None and service.watch is not None:
         table = grid(3)
@@ -132,8 +132,8 @@ def _numbers(report: Report) -> list[Text]:
         return []
     return [
         words(
-            f"{report.harmed_requests} of {report.total_requests} requests were harmed: "
-            f"{report.failed_requests} failed, {report.slow_requests} took more than twice as long as usual."
+            f"{report.harmed_requests:,} of {report.total_requests:,} requests were harmed: "
+            f"{report.failed_requests:,} failed, {report.slow_requests:,} took more than twice as long as usual."
         )
     ]
 

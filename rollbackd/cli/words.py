@@ -96,7 +96,7 @@ def numbers(evidence: Evidence) -> str:
         if evidence.baseline is not None:
             seen += f" against {amount(evidence.baseline, evidence.unit)}"
         parts.append(seen)
-    parts.append(f"{evidence.samples:,.0f} samples")
+    parts.append(f"{evidence.samples:,.0f} sample{'' if round(evidence.samples) == 1 else 's'}")
     if evidence.onset is not None:
         parts.append(f"since {time_of_day(evidence.onset)}")
     return ", ".join(parts)

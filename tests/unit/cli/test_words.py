@@ -59,6 +59,10 @@ def test_numbers_say_what_evidence_rests_on() -> None:
     assert numbers(evidence()) == "4.1% (95%: 3.0% to 5.2%) against 0.20%, 1,200 samples, since 22:10:00.0"
 
 
+def test_one_sample_is_one() -> None:
+    assert "1 sample," in numbers(msgspec.structs.replace(evidence(), samples=1.0))
+
+
 def test_nothing_counted_is_no_number() -> None:
     assert numbers(msgspec.structs.replace(evidence(), samples=0.0)) == ""
 
