@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from rollbackd.decide.blame import comparable, neighbour_in_trouble
+from rollbackd.decide.blame import comparable, neighbour_in_trouble, shared_trouble
 from rollbackd.decide.guards import HOUR, Case, Conditions, ask, outcome_of
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.decide.reasons import considered, reason_of
@@ -34,7 +34,7 @@ from rollbackd.model import (
     WatchState,
 )
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0
@@ -268,6 +268,9 @@ class Engine:
 
     def _neighbours(self, service: str) -> Neighbours:
         def ask_around(trouble: Trouble, detail: str) -> str | None:
+            if trouble == "any":
+                history = self._state.services[service].history
+                return shared_trouble(history, lambda: self._others(service), self._state.now)
             return neighbour_in_trouble(trouble, detail, self._others(service), self._state.now)
 
         return ask_around

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from rollbackd.detect.base import BASELINE_S, RECENT_S, Trouble
@@ -37,6 +37,14 @@ def neighbour_in_trouble(
     """
     suffering = (name for name, history in comparable(others, now) if _suffers(trouble, detail, history, now))
     return next(suffering, None)
+
+
+def shared_trouble(own: History, others: Callable[[], Iterable[tuple[str, History]]], now: float) -> str | None:
+    """Another service that fails, is slow, is not reached or gets nothing just as this one does; None where none is."""
+    troubles: tuple[Trouble, ...] = ("errors", "latency", "traffic", "probe")
+    mine = (trouble for trouble in troubles if _suffers(trouble, "", own, now))
+    found = (neighbour_in_trouble(trouble, "", others(), now) for trouble in mine)
+    return next((name for name in found if name is not None), None)
 
 
 def _suffers(trouble: Trouble, detail: str, history: History, now: float) -> bool:

@@ -21,6 +21,7 @@ class AlertRule(Rule, tag="alert"):
     since: float | None = None
     fired: float = 0.0
     suspect: str | None = None
+    excused: dict[str, float] = {}
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
@@ -41,6 +42,14 @@ class AlertRule(Rule, tag="alert"):
             ):
                 continue
             if self.since is not None and seen.since >= self.since:
+                continue
+            if self.excused.get(name) == seen.since:
+                continue
+            if scene.neighbours("any", "") is not None:
+                self.excused = {
+                    name: seen.since,
+                    **{k: at for k, at in self.excused.items() if k in scene.history.alerts},
+                }
                 continue
             if scene.neighbours("alert", name) is None:
                 self.name, self.since, self.fired = name, seen.since, scene.now - seen.since

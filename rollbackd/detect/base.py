@@ -17,8 +17,8 @@ from rollbackd.detect.history import ANY_VERSION, History
 from rollbackd.detect.settings import Rules
 from rollbackd.model import AnyEvent, Evidence, Verdict
 
-Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "alert"]
-"""Kinds of trouble that services can share."""
+Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "alert", "any"]
+"""Kinds of trouble that services can share; `any` is one of the first four that the service itself is in as well."""
 
 BASELINE_S = 3600.0
 """How far back the time before a deployment counts as its baseline."""
@@ -26,6 +26,12 @@ RECENT_S = 300.0
 """The last stretch before the deployment, in which trouble may have begun already."""
 SEVERE = 0.10
 """Failure beyond the null of more than this share of requests acts within the warm-up, and sooner after it."""
+
+
+EVERYDAY_WARMUPS = 3.5
+"""Trouble no larger than every service has now and then must last longer than it does then: this many warm-ups."""
+LONGEST_PATIENCE_WARMUPS = 10.0
+"""No history makes a conviction wait longer than this many warm-ups."""
 
 
 @dataclass
@@ -73,13 +79,18 @@ class Scene:
         """
         return tuple(key for key in self.others(streams) if key != ANY_VERSION) if self.own(streams) else ()
 
-    def patience(self, interval: float, severe: bool) -> float:
+    def patience(self, interval: float, *, severe: bool, mild: bool = False, seen_before: float = 0.0) -> float:
         """Seconds of data that a conviction takes at least, so that no passing blip convicts.
 
         Trouble shorter than a warm-up is everyday; severe failure is believed in a third of the time, but never in
-        fewer than two samples.
+        fewer than two samples. Mild trouble has to outlast what services have now and then, and all but severe
+        trouble the longest stretch of the like, `seen_before` seconds, in the service's own history.
         """
-        return max(self.warmup / (3 if severe else 1), 2 * interval, 1e-3)
+        if severe:
+            return max(self.warmup / 3, 2 * interval, 1e-3)
+        floor = self.warmup * (EVERYDAY_WARMUPS if mild else 1.0)
+        own = min(1.5 * seen_before, self.warmup * LONGEST_PATIENCE_WARMUPS)
+        return max(floor, own, 2 * interval, 1e-3)
 
 
 class Rule(msgspec.Struct, tag_field="rule"):

@@ -8,12 +8,14 @@ import msgspec
 
 from rollbackd.detect.base import BASELINE_S, RECENT_S, SEVERE, Rule, Scene, decades
 from rollbackd.detect.history import ANY_VERSION
-from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, overdispersion, wilson
+from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, longest_run, overdispersion, wilson
 from rollbackd.detect.settings import ErrorRatioSettings
 from rollbackd.model import AnyEvent, Evidence, Requests, Verdict
 
 MIN_BASELINE = 30.0
 """Requests that must have been seen before for "as before" to mean anything."""
+MILD_FACTOR, MILD_EXCESS = 4.0, 0.01
+"""Failure below so many times the usual, and below so large a share more, is mild: services have such stretches."""
 SEVERE_SAMPLE = 10.0
 """Requests a sample must hold to be called severe on its own."""
 
@@ -26,6 +28,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
     usual: float | None = None
     before: tuple[float, float] = (0.0, 0.0)
     dispersion: float = 1.0
+    seen_before: float = 0.0
     test: ProportionTest = msgspec.field(default_factory=ProportionTest)
     seen: tuple[float, float] = (0.0, 0.0)
     onset: float | None = None
@@ -45,10 +48,13 @@ class ErrorRatio(Rule, tag="error_ratio"):
                 usual = wilson(recent_errors, recent_total)[1]  # it was failing before: that is no news
             rule.usual, rule.before = usual, (errors, total)
             rule.dispersion = overdispersion([(row[2], row[3]) for row in rows])
+            null = rule.bounded(usual)
+            troubled = ((row[1] - row[0], row[2] >= 2 and row[2] > null * row[3]) for row in rows)
+            rule.seen_before = longest_run(troubled)
         return rule
 
     def fresh(self) -> Self:
-        return type(self)(self.settings, self.limit, self.usual, self.before, self.dispersion)
+        return type(self)(self.settings, self.limit, self.usual, self.before, self.dispersion, self.seen_before)
 
     def null(self, scene: Scene) -> float | None:
         """The largest error ratio that is not worse: from before, and from the old release beside the new one."""
@@ -57,8 +63,10 @@ class ErrorRatio(Rule, tag="error_ratio"):
         errors, total = scene.history.counted(beside, max(scene.deployed_at, scene.now - RECENT_S), scene.now)
         if total >= MIN_BASELINE:
             usual = max(usual or 0.0, wilson(errors, total)[1])
-        if usual is None:
-            return None
+        return None if usual is None else self.bounded(usual)
+
+    def bounded(self, usual: float) -> float:
+        """The largest ratio that is no worse than the usual one."""
         tolerance, floor = self.settings
         return min(usual * (1 + tolerance) + floor, 0.99)
 
@@ -84,7 +92,9 @@ class ErrorRatio(Rule, tag="error_ratio"):
         if errors > null * total and (other := scene.neighbours("errors", "")) is not None:
             self.excused = other
             return
-        patience = scene.patience(series.interval, severe)
+        usual = self.usual or 0.0
+        mild = errors < total * min(usual * MILD_FACTOR, usual + MILD_EXCESS)
+        patience = scene.patience(series.interval, severe=severe, mild=mild, seen_before=self.seen_before)
         self.test.update(
             errors,
             total,

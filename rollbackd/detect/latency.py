@@ -10,11 +10,13 @@ import msgspec
 from rollbackd.detect.base import BASELINE_S, RECENT_S, SEVERE, Rule, Scene, decades
 from rollbackd.detect.histogram import Histogram
 from rollbackd.detect.history import ANY_VERSION
-from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, overdispersion, wilson
+from rollbackd.detect.sequential import LN10, START_MASS, ProportionTest, longest_run, overdispersion, wilson
 from rollbackd.detect.settings import LatencySettings
 from rollbackd.model import AnyEvent, Evidence, Latency, Verdict
 
 QUANTILES = (0.5, 0.9, 0.99)
+MILD_FACTOR = 1.6
+"""Requests that take less than so many times as long as usual are mildly slow: services have such stretches."""
 MIN_BASELINE = 100.0
 """Requests that must have been seen before for a distribution to be known."""
 
@@ -27,11 +29,12 @@ class Exceedance(msgspec.Struct):
     usual: float
     null: float
     dispersion: float
+    seen_before: float = 0.0
     test: ProportionTest = msgspec.field(default_factory=ProportionTest)
     onset: float | None = None
 
     def fresh(self) -> Exceedance:
-        return Exceedance(self.q, self.bound, self.usual, self.null, self.dispersion)
+        return Exceedance(self.q, self.bound, self.usual, self.null, self.dispersion, self.seen_before)
 
 
 class LatencyRule(Rule, tag="latency"):
@@ -79,7 +82,10 @@ class LatencyRule(Rule, tag="latency"):
             null = test.null
             if beside is not None:
                 null = max(null, wilson(beside.slower(test.bound) * beside.total, beside.total)[1])
-            self._update(test, slow, sample.total, min(null, 0.99), row[0], seconds, slot.series.interval, scene)
+            mild = sample.quantile(test.q) < MILD_FACTOR * self.before.quantile(test.q)
+            severe = wilson(slow, sample.total)[0] > null + 5 * SEVERE
+            patience = scene.patience(slot.series.interval, severe=severe, mild=mild, seen_before=test.seen_before)
+            self._update(test, slow, sample.total, min(null, 0.99), row[0], seconds, patience, scene)
 
     def _beside(self, scene: Scene) -> Histogram | None:
         """The old release beside the new one, lately, where the source tells them apart."""
@@ -95,7 +101,7 @@ class LatencyRule(Rule, tag="latency"):
         null: float,
         start: float,
         seconds: float,
-        interval: float,
+        patience: float,
         scene: Scene,
     ) -> None:
         if slow > null * total:
@@ -106,14 +112,13 @@ class LatencyRule(Rule, tag="latency"):
             return
         if slow > null * total and scene.neighbours("latency", "") is not None:
             return
-        severe = wilson(slow, total)[0] > null + 5 * SEVERE
         test.test.update(
             slow,
             total,
             null,
             weight=(1 - START_MASS) * seconds / scene.bake,
             discount=test.dispersion,
-            most=self.limit * LN10 * seconds / scene.patience(interval, severe),
+            most=self.limit * LN10 * seconds / patience,
         )
 
     def _worst(self) -> Exceedance | None:
@@ -187,14 +192,14 @@ def _window(scene: Scene, versions: tuple[str, ...], after: float, until: float)
     return Histogram(widest.bounds, tuple(sum(counts) for counts in zip(*fitting, strict=True)))
 
 
-def _before(scene: Scene) -> tuple[Histogram, list[Histogram]] | None:
-    """The baseline's histogram and its samples one by one."""
+def _before(scene: Scene) -> tuple[Histogram, list[tuple[float, Histogram]]] | None:
+    """The baseline's histogram and its samples one by one, each with the seconds it covers."""
     at = scene.deployed_at
     whole = _window(scene, scene.others(scene.history.latency), at - BASELINE_S, at)
     if whole.total <= 0:
         return None
     samples = [
-        Histogram(slot.bounds, tuple(row[2:]))
+        (row[1] - row[0], Histogram(slot.bounds, tuple(row[2:])))
         for version in scene.others(scene.history.latency)
         if (slot := scene.history.latency.get(version)) is not None and slot.bounds == whole.bounds
         for row in slot.series.between(at - BASELINE_S, at)
@@ -202,7 +207,7 @@ def _before(scene: Scene) -> tuple[Histogram, list[Histogram]] | None:
     return whole, samples
 
 
-def _tests(before: Histogram, samples: list[Histogram], tolerance: float) -> list[Exceedance]:
+def _tests(before: Histogram, samples: list[tuple[float, Histogram]], tolerance: float) -> list[Exceedance]:
     """One test a quantile, at the bucket bound whose exceedance is nearest to it, each bound once."""
     tests: list[Exceedance] = []
     finite = [b for b in before.bounds[:-1] if 0 < before.slower(b) < 1]
@@ -215,8 +220,9 @@ def _tests(before: Histogram, samples: list[Histogram], tolerance: float) -> lis
         usual = before.slower(bound)
         _, high = wilson(usual * before.total, before.total)
         null = max(before.slower(bound / (1 + tolerance)), high)
-        scatter = overdispersion([(s.slower(bound) * s.total, s.total) for s in samples])
-        tests.append(Exceedance(q, bound, usual, min(null, 0.99), scatter))
+        scatter = overdispersion([(s.slower(bound) * s.total, s.total) for _, s in samples])
+        run = longest_run((seconds, s.slower(bound) > null) for seconds, s in samples)
+        tests.append(Exceedance(q, bound, usual, min(null, 0.99), scatter, run))
     return tests
 
 

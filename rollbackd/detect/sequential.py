@@ -15,7 +15,7 @@ lowers an expectation; and the null is set above everything the baseline can exp
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -83,6 +83,22 @@ def wilson(successes: float, total: float, z: float = 1.96) -> tuple[float, floa
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def longest_run(samples: Iterable[tuple[float, bool]]) -> float:
+    """The longest time, in seconds, that consecutive samples (seconds, whether in trouble) were in trouble; a single
+    sample out of trouble does not end it."""
+    longest = run = pause = 0.0
+    forgiven = True
+    for seconds, troubled in samples:
+        if troubled:
+            run, pause, forgiven = run + pause + seconds, 0.0, False
+            longest = max(longest, run)
+        elif not forgiven:
+            pause, forgiven = seconds, True
+        else:
+            run = pause = 0.0
+    return longest
 
 
 def overdispersion(counts: Sequence[tuple[float, float]], block: int = 6, most: float = 100.0) -> float:

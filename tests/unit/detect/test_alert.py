@@ -78,3 +78,17 @@ def test_the_evidence_names_the_alert() -> None:
     (found,) = decision.evidence
     assert found.summary == "alert Down has been firing for 90 s"
     assert found.onset == START + 100
+
+
+def test_an_alert_in_the_middle_of_an_incident_that_others_share_is_excused() -> None:
+    """Its own service fails, another that was not deployed fails likewise, and somebody's alert says so."""
+    for others_fail, found in ((0.3, False), (0.0, True)):
+        ours = Service("shop", every=10.0, timed=False, probed=False)
+        theirs = Service("dependency-user", every=10.0, timed=False, probed=False, seed=2)
+        events = [
+            *ours.deploy("v1", -1200), *ours.run(-1200, 0), *ours.deploy("v2", 0),
+            *ours.run(0, 200), *ours.run(200, 600, errors=0.3),
+        ]  # fmt: skip
+        beside = [*theirs.run(-1200, 200), *theirs.run(200, 600, errors=others_fail)]
+        alerts = [ours.alert("ErrorBudgetBurn", 300)]
+        assert (convicted(alone("alert"), list(weave(events, beside, alerts))) is not None) is found

@@ -23,7 +23,7 @@ def released(service: Service, until: float = 600, **after: object) -> list[AnyE
     ]
 
 
-@pytest.mark.parametrize(("slower", "within"), [(1.5, 200), (2.0, 150), (3.0, 150), (10.0, 110)])
+@pytest.mark.parametrize(("slower", "within"), [(1.5, 300), (2.0, 150), (3.0, 150), (10.0, 110)])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_release_slower_by_any_factor_is_found(slower: float, within: float, seed: int) -> None:
     after = convicted_after(alone("latency"), released(shop(seed), slower=slower))
@@ -135,3 +135,20 @@ def test_the_evidence_says_what_was_and_what_is() -> None:
     assert 2 < found.observed / found.baseline < 4.5
     assert found.onset is not None
     assert 0 <= found.onset - START <= 70
+
+
+def test_a_stretch_as_every_service_has_now_and_then_is_let_pass() -> None:
+    """Two minutes a third slower, then as before."""
+    service = shop()
+    events = [*released(service, until=120), *service.run(120, 240, slower=1.3), *service.run(240, 900)]
+    assert convicted(alone("latency"), events) is None
+
+
+def test_a_stretch_as_the_service_itself_had_before_is_let_pass_and_what_outlasts_it_is_not() -> None:
+    """A service whose history has two minutes twice as slow is believed when it is slow for longer."""
+    for lasting, found in ((120, False), (600, True)):
+        service = shop()
+        before = [*service.run(-1200, -700), *service.run(-700, -580, slower=2.0), *service.run(-580, 0)]
+        events = [*service.deploy("v1", -1200), *before, *service.deploy("v2", 0), *service.run(0, 120)]
+        events += [*service.run(120, 120 + lasting, slower=2.0), *service.run(120 + lasting, 800)]
+        assert (convicted(alone("latency"), events) is not None) is found

@@ -15,6 +15,7 @@ from rollbackd.detect.sequential import (
     START_MASS,
     ProportionTest,
     log_add,
+    longest_run,
     overdispersion,
     wilson,
 )
@@ -178,3 +179,12 @@ def test_a_fault_that_sets_in_late_is_found_as_well() -> None:
         assert len(delays) == 50
         assert sum(delay < 0 for delay in delays) <= 5
         assert delays[-1] < 8
+
+
+def test_the_longest_run_forgives_a_single_sample_in_between() -> None:
+    def run(pattern: str) -> float:
+        return longest_run((10.0, sign == "x") for sign in pattern)
+
+    assert [run(pattern) for pattern in ("", "...", "x", "xx.xx", "xx..xx", "x.x.x", "xxx..x")] == [
+        0, 0, 10, 50, 20, 50, 30,
+    ]  # fmt: skip
