@@ -230,6 +230,12 @@ class Daemon:
         changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
         if changed:
             raise Permanent(f"{', '.join(changed)} changed, which takes effect at a restart only: restart the daemon")
+        gone = [name for name in old.services if name not in new.services]
+        if gone and not new.services:
+            raise Permanent(
+                f"no service is left in it, {', '.join(gone)} would go unwatched: a file cut short? "
+                "To watch nothing, stop the daemon"
+            )
         before = self._notifiers
         notifiers = await self._build_notifiers(new) if new.notify != old.notify else before
         try:
@@ -246,6 +252,8 @@ class Daemon:
             self._notifiers = notifiers
             self._outbox.use(notifiers)
         self._systemd.send(f"STATUS=watching {len(new.services)} services")
+        if gone:
+            log.warning("services_no_longer_watched", services=gone)
         await asyncio.gather(*(running.ended() for running in former))
         if notifiers is not before:
             await _close_all(before)

@@ -256,3 +256,12 @@ async def test_a_new_configuration_is_in_force_before_the_former_one_has_ended(t
             assert (await daemon.ask("POST", "/api/v1/pause", {"reason": "x"}, bearer))[0] == 401
         finally:
             catalog.gate.set()
+
+
+async def test_a_file_cut_short_of_all_its_services_is_refused(tmp_path: Path) -> None:
+    """As one that is written while it is read: the service goes on being watched."""
+    async with Shop(tmp_path, faults={}) as shop, Inside(tmp_path, shop.block()) as daemon:
+        daemon.write()
+        hang_up()
+        await problem(daemon, "no service is left in it, shop would go unwatched")
+        assert (await daemon.shop()).name == "shop"
