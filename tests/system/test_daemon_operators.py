@@ -157,7 +157,7 @@ async def test_an_operator_may_ask_again_after_a_rollback_that_was_escalated(tmp
 
 @pytest.mark.parametrize("moment", ["before the decision", "before the revert"])
 async def test_a_humans_change_is_not_overwritten(tmp_path: Path, moment: str) -> None:
-    """v3 is put in place just when v2 was condemned: it stays, and people are told."""
+    """v3 is put in place just when v2 is condemned: it stays, and people are told, or it was found in time."""
     async with Shop(tmp_path, faults={"v2": "errors", "v3": "errors"}) as shop:
         target = f'{{release_dir: {{path: {shop.folder}, restart: "sh {shop.restart}", poll: 60s}}}}'
         async with Inside(tmp_path, shop.block(target=target)) as daemon:
@@ -173,12 +173,18 @@ async def test_a_humans_change_is_not_overwritten(tmp_path: Path, moment: str) -
                 await decided(daemon, "hold")
                 shop.deploy("v3")
                 await daemon.post("/api/v1/resume", {})
-            await eventually_async(lambda: told_of(daemon, "v3"), within=15)
+            await eventually_async(lambda: known(daemon, "v3"), within=15)
             shop.faults = {}  # else v3 would be taken back in its turn, and rightly so
             await daemon.until_watching("v3")
             await daemon.until_seen_again()
             assert shop.in_place == "v3"
             assert shop.restarts == []
+
+
+async def known(daemon: Inside, version: str) -> bool:
+    """Whether the daemon knows that this version is in place: it watches it, or told somebody of it."""
+    watch = (await daemon.shop()).watch
+    return (watch is not None and watch.version == version) or await told_of(daemon, version)
 
 
 async def told_of(daemon: Inside, version: str) -> bool:
