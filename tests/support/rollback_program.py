@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from rollbackd.aiokit import SystemClock
-from rollbackd.ledger.base import Rollback, RollbackPlan, RollbackState
-from rollbackd.ledger.sqlite.ledger import SqliteLedger
+from rollbackd.ledger.base import Rollback
 from rollbackd.model import Release, Verdict
-from rollbackd.notify.base import Message
 from rollbackd.rollback.executor import Executor, Limits
 from rollbackd.rollback.verification import Verification
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
 from rollbackd.targets.release_dir import ADAPTER
 from tests.contract.ledgers import plan
 from tests.support.announcing import announcing
+from tests.support.mortal import MortalLedger, Reaper
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,44 +35,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     kill_at: str
     verdict: Verdict
-
-
-class Reaper:
-    """Kills this very process, at one point of its way."""
-
-    def __init__(self, point: str) -> None:
-        self._point = point
-
-    def __call__(self, point: str) -> None:
-        if point == self._point:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class MortalLedger(SqliteLedger):
-    """Dies just before and just after a step is journaled."""
-
-    def __init__(self, path: Path, reaper: Reaper) -> None:
-        super().__init__(path)
-        self._reaper = reaper
-
-    async def open_rollback(self, plan: RollbackPlan) -> tuple[Rollback, bool]:
-        self._reaper("before planned")
-        opened = await super().open_rollback(plan)
-        self._reaper("after planned")
-        return opened
-
-    async def step(
-        self,
-        rollback_id: str,
-        state: RollbackState,
-        detail: str,
-        at: float,
-        messages: Sequence[tuple[str, Message]] = (),
-    ) -> Rollback:
-        self._reaper(f"before {state}")
-        written = await super().step(rollback_id, state, detail, at, messages)
-        self._reaper(f"after {state}")
-        return written
 
 
 class MortalTarget:

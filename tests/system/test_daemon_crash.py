@@ -14,7 +14,7 @@ from tests.support.live import LiveDaemon, Site
 from tests.support.waiting import eventually_async
 
 STATES = ("preflight", "reverting", "reverted", "verifying", "verified")
-POINTS = ["open:after", *(f"{state}:{when}" for state in STATES for when in ("before", "after"))]
+POINTS = ["after planned", *(f"{when} {state}" for state in STATES for when in ("before", "after"))]
 
 
 async def verified_once(daemon: LiveDaemon, site: Site) -> None:
@@ -51,7 +51,7 @@ async def test_a_rollback_survives_kill_at_every_journal_step(tmp_path: Path, po
         await verified_once(again, site)
 
 
-@pytest.mark.parametrize("point", ["record:before", "record:after", "open:before", "open:after"])
+@pytest.mark.parametrize("point", ["before decision", "after decision", "before planned", "after planned"])
 async def test_a_decision_survives_kill_around_its_being_written_down(tmp_path: Path, point: str) -> None:
     """Whether the decision reached the disk or not: it is made, or made again, and carried out once."""
     site = Site(tmp_path)
