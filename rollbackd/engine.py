@@ -34,7 +34,7 @@ from rollbackd.model import (
     WatchState,
 )
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0

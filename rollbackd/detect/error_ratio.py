@@ -30,9 +30,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
     dispersion: float = 1.0
     seen_before: float = 0.0
     test: ProportionTest = msgspec.field(default_factory=ProportionTest)
-    seen: tuple[float, float] = (0.0, 0.0)
     onset: float | None = None
-    excused: str | None = None
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
@@ -88,9 +86,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
             self.onset = None
         if event.t <= scene.warm_at and not severe:
             return
-        self.seen = (self.seen[0] + errors, self.seen[1] + total)
-        if errors > null * total and (other := scene.neighbours("errors", "")) is not None:
-            self.excused = other
+        if errors > null * total and scene.neighbours("errors", "") is not None:
             return
         usual = self.usual or 0.0
         mild = errors < total * min(usual * MILD_FACTOR, usual + MILD_EXCESS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -101,6 +100,3 @@ class Stream:
     def forget(self) -> None:
         """Take its metrics away: the service no longer has this source."""
         self.metrics.source_up.remove(self.service, self.label)
-
-
-SourcesOf = Callable[[str], Sequence[Stream]]
