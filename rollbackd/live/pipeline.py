@@ -178,7 +178,7 @@ class Pipeline:
             if seq is None:
                 lane.room.release()
             if self._feed(event, seq):
-                await self.commit()
+                await self._commit_outcomes()
             lane.queue.task_done()
             lane.busy = False
             since_others += 1
@@ -255,10 +255,19 @@ class Pipeline:
         While the ledger cannot be written this waits, and says so: nothing is acted upon that is not on disk.
         """
         async with self._commit_lock:
-            outcomes = await retry(self._attempt, RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
-            self._healthy()
-            if outcomes:
-                await self._act(*_parted(outcomes))
+            await self._commit()
+
+    async def _commit_outcomes(self) -> None:
+        """The same, unless another service's commit took our outcomes along while we waited for our turn."""
+        async with self._commit_lock:
+            if self._unrecorded:
+                await self._commit()
+
+    async def _commit(self) -> None:
+        outcomes = await retry(self._attempt, RetryPolicy(longest_wait=15.0), self._clock, self._on_retry)
+        self._healthy()
+        if outcomes:
+            await self._act(*_parted(outcomes))
 
     async def _attempt(self) -> list[StoredDecision | WatchChange]:
         taken, self._unrecorded = self._unrecorded, []

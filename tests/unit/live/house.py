@@ -27,6 +27,8 @@ class FullDisk(SqliteLedger):
     """The real ledger on a disk that is `full` when the test says so."""
 
     full = False
+    writes = 0
+    """How often the engine's state was written."""
 
     async def open_rollback(self, plan: RollbackPlan) -> tuple[Rollback, bool]:
         if self.full:
@@ -42,11 +44,13 @@ class FullDisk(SqliteLedger):
     ) -> None:
         if self.full:
             raise Temporary("the disk is full")
+        self.writes += 1
         await super().record(decisions, changes, snapshot, messages)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if self.full:
             raise Temporary("the disk is full")
+        self.writes += 1
         await super().save_snapshot(snapshot)
 
 

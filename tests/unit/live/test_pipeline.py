@@ -68,6 +68,16 @@ async def test_a_decision_is_kept_under_the_configuration_it_was_made_under(tmp_
         assert house.pipeline.problem is None
 
 
+async def test_what_several_services_led_to_at_once_is_written_together(tmp_path: Path) -> None:
+    """The first takes what it finds; the others, which waited for their turn, need no write of their own."""
+    async with House(tmp_path) as house:
+        for service in ("shop", "blog", "mail", "wiki"):
+            house.pipeline.submit_now(house.deployed("v1", service=service))
+        await house.pipeline.drain(5)
+        assert len(await house.ledger.deployments()) == 4
+        assert house.ledger.writes < 4
+
+
 async def test_a_doubt_about_the_ledger_lasts_until_a_write_succeeds(tmp_path: Path) -> None:
     """Without any event that would have to be written."""
     async with House(tmp_path) as house:
