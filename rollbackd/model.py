@@ -171,6 +171,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `strength` and `threshold` are in decades of evidence (log10 of an e-value, or of a rule's own measure made
     comparable): the rule convicts once strength reaches threshold. `interval` is a 95 % interval of `observed`.
+
+    `worse` is where worse begins: the level of `observed` beyond which the rule gathers evidence. `onset_between` are
+    the earliest and the latest moment at which the trouble may have begun. `harmed` counts the requests since then that
+    failed, were slow or went missing beyond what is usual. `chart` is the signal around the deployment, oldest first,
+    as at most 60 points (t, value) in `unit`.
     """
 
     rule: str
@@ -185,6 +190,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     strength: float = 0.0
     threshold: float = 0.0
     onset: float | None = None
+    onset_between: tuple[float, float] | None = None
+    worse: float | None = None
+    harmed: float | None = None
+    chart: tuple[tuple[float, float], ...] = ()
 
 
 class GuardAnswer(msgspec.Struct, frozen=True, kw_only=True):
