@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -31,8 +34,9 @@ MAX_BACKWARDS_S = 600.0
 """How far an event's `t` may lie behind the newest one before it. Ten minutes: an alert carries the moment it
 began, which Alertmanager's grouping may deliver minutes later; everything else arrives in order."""
 
-
-_BOUND = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# -- events -------------------------------------------------------------------------------------------
+# A replay makes some hundred thousand a second. So the kinds that come often ask first, and in as little code as can
+# be, whether all is well; what is not well is looked for only where the answer is no.
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -62,11 +66,12 @@ class Requests(Event, frozen=True, kw_only=True, tag="requests"):
     errors: Count
 
     def __post_init__(self) -> None:
+        if 0 <= self.t <= LAST_MOMENT and 0 <= self.errors <= self.total <= MAX_COUNT:
+            return
         super().__post_init__()
         if not self.errors <= self.total:
             raise ValueError("`errors` exceeds `total`")
-        if not (self.errors >= 0 and self.total <= MAX_COUNT):
-            raise ValueError(f"`total` and `errors` must lie between 0 and {MAX_COUNT:g}")
+        raise ValueError(f"`total` and `errors` must lie between 0 and {MAX_COUNT:g}")
 
 
 class Latency(Event, frozen=True, kw_only=True, tag="latency"):
@@ -77,26 +82,19 @@ class Latency(Event, frozen=True, kw_only=True, tag="latency"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        last_bound, last_count = -math.inf, 0.0
-        for text, count in self.buckets.items():
-            bound = _bound(text)
-            if not bound > last_bound:
-                raise ValueError(f"`buckets` must be in rising order of their bounds, `{text}` is not")
-            if not count >= last_count:
-                raise ValueError(f"`buckets` are cumulative, but `{text}` holds fewer than the bound before it")
-            last_bound, last_count = bound, count
-        if last_bound != math.inf:
-            raise ValueError('`buckets` must end with "+Inf"')
-        if last_count > MAX_COUNT:
-            raise ValueError(f"`buckets` must hold counts between 0 and {MAX_COUNT:g}")
+        bounds(self.buckets)
+        counts = [*self.buckets.values()]
+        if not (counts[0] >= 0 and all(map(operator.le, counts, counts[1:])) and counts[-1] <= MAX_COUNT):
+            raise ValueError(_fault_of_counts(self.buckets))
 
 
-def _bound(text: str) -> float:
-    if text == "+Inf":
-        return math.inf
-    if not _BOUND.fullmatch(text) or math.isinf(float(text)):
-        raise ValueError(f"`buckets` are named by their bounds in seconds or by +Inf, `{text[:50]}` is neither")
-    return float(text)
+def _fault_of_counts(buckets: dict[str, float]) -> str:
+    last = 0.0
+    for name, count in buckets.items():
+        if not count >= last:
+            return f"`buckets` are cumulative, but `{name}` holds fewer than the bound before it"
+        last = count
+    return f"`buckets` must hold counts between 0 and {MAX_COUNT:g}"
 
 
 class Gauge(Event, frozen=True, kw_only=True, tag="gauge"):
@@ -107,9 +105,10 @@ class Gauge(Event, frozen=True, kw_only=True, tag="gauge"):
     value: float
 
     def __post_init__(self) -> None:
+        if 0 <= self.t <= LAST_MOMENT and -math.inf < self.value < math.inf:
+            return
         super().__post_init__()
-        if not math.isfinite(self.value):
-            raise ValueError("`value` must be finite")
+        raise ValueError("`value` must be finite")
 
 
 class Probe(Event, frozen=True, kw_only=True, tag="probe"):
@@ -119,9 +118,10 @@ class Probe(Event, frozen=True, kw_only=True, tag="probe"):
     duration: Count
 
     def __post_init__(self) -> None:
+        if 0 <= self.t <= LAST_MOMENT and 0 <= self.duration <= MAX_COUNT:
+            return
         super().__post_init__()
-        if not 0 <= self.duration <= MAX_COUNT:
-            raise ValueError(f"`duration` must be seconds between 0 and {MAX_COUNT:g}")
+        raise ValueError(f"`duration` must be seconds between 0 and {MAX_COUNT:g}")
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):
@@ -141,6 +141,56 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
 
 
 AnyEvent: TypeAlias = DeploymentEvent | Requests | Latency | Gauge | Probe | Log | Alert
+
+
+# -- bucket bounds ------------------------------------------------------------------------------------
+
+_BOUND = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_KEPT_NAMES, _KEPT_LENGTH = 200, 2000
+"""How many names, and of how many characters together, the bounds of one layout may have to be remembered."""
+
+
+def bounds(buckets: Mapping[str, float]) -> tuple[float, ...]:
+    """The bounds of buckets in seconds, rising, the last one infinite. Raises ValueError where their names say other.
+
+    Those of one layout are worked out once, since a service names its buckets the same in every sample.
+    """
+    names = tuple(buckets)
+    try:
+        return _remembered(names)
+    except ValueError:
+        return _bounds(names)  # which says what is wrong, unless they were only too large to be remembered
+
+
+@lru_cache(maxsize=256)
+def _remembered(names: tuple[str, ...]) -> tuple[float, ...]:
+    """The same for the same names, whoever asked before: the cache saves time and is no state.
+
+    It takes less than a few megabytes whatever the names are: a call that raises leaves nothing in it.
+    """
+    if len(names) > _KEPT_NAMES or sum(map(len, names)) > _KEPT_LENGTH:
+        raise ValueError("too large to be remembered")
+    return _bounds(names)
+
+
+def _bounds(names: tuple[str, ...]) -> tuple[float, ...]:
+    found = [-math.inf]
+    for name in names:
+        bound = _bound(name)
+        if not bound > found[-1]:
+            raise ValueError(f"`buckets` must be in rising order of their bounds, `{name}` is not")
+        found.append(bound)
+    if found[-1] != math.inf:
+        raise ValueError('`buckets` must end with "+Inf"')
+    return tuple(found[1:])
+
+
+def _bound(name: str) -> float:
+    if name == "+Inf":
+        return math.inf
+    if not _BOUND.fullmatch(name) or math.isinf(float(name)):
+        raise ValueError(f"`buckets` are named by their bounds in seconds or by +Inf, `{name[:50]}` is neither")
+    return float(name)
 
 
 # -- releases -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import math
 import msgspec
 import pytest
 
-from rollbackd.model import LAST_MOMENT, Alert, AnyEvent, DeploymentEvent, Gauge, Latency, Log, Probe, Requests
+from rollbackd.model import LAST_MOMENT, Alert, AnyEvent, DeploymentEvent, Gauge, Latency, Log, Probe, Requests, bounds
 
 
 @pytest.mark.parametrize("t", [-1.0, math.nan, math.inf, -math.inf, 1_763_898_248_250.0])
@@ -71,6 +71,30 @@ def test_buckets_are_cumulative_and_named_by_rising_bounds(buckets: dict[str, fl
 @pytest.mark.parametrize("bounds", [["+Inf"], ["0", "+Inf"], ["-1", "1e-05", ".5", "1.", "+2.5E+1", "+Inf"]])
 def test_bounds_are_written_as_numbers_are(bounds: list[str]) -> None:
     assert Latency(t=1, service="shop", buckets=dict.fromkeys(bounds, 3.0)).buckets["+Inf"] == 3.0
+
+
+def test_the_bounds_of_buckets_are_known_by_their_names() -> None:
+    for count in (1.0, 2.0):
+        assert bounds({"-1": 0.0, "1e-05": 0.0, "1.": count, "+Inf": count}) == (-1.0, 1e-05, 1.0, math.inf)
+    assert bounds({"1": 0.0, "+Inf": 0.0}) == (1.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[repr(float(n)) for n in range(5000)], ["0." + "1" * 5000], ["1" + "0" * 300, "2" + "0" * 300]],
+    ids=["many", "a long one", "large ones"],
+)
+def test_unusual_layouts_are_layouts(names: list[str]) -> None:
+    """They are only not remembered, which nobody can tell."""
+    for _ in range(2):
+        event = Latency(t=1, service="shop", buckets=dict.fromkeys([*names, "+Inf"], 1.0))
+        assert bounds(event.buckets) == (*map(float, names), math.inf)
+
+
+def test_a_layout_that_was_refused_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="`2` is not"):
+            Latency(t=1, service="shop", buckets={"3": 1.0, "2": 2.0, "+Inf": 3.0})
 
 
 @pytest.mark.parametrize(

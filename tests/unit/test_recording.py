@@ -160,6 +160,83 @@ def test_blank_lines_and_a_missing_last_newline_do_not_matter(tmp_path: Path) ->
     assert len(list(read(path))) == 2
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"%s%s\n\n",
+        b"%s %s\n\n",
+        b"%s\r%s\n\n",
+        b'%s{"type":"probe",\n"t":100.0,"service":"shop","up":true,"duration":0.1}\n',
+    ],
+    ids=["run together", "beside", "carriage return", "the second over two lines"],
+)
+def test_a_line_holds_one_event(tmp_path: Path, lines: bytes) -> None:
+    """Also where there are as many events as lines."""
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(lines % ((GOOD, GOOD) if lines.count(b"%s") == 2 else (GOOD,)))
+    with pytest.raises(RecordingError, match=f"{path}:1: it is not JSON"):
+        list(read(path))
+
+
+def _many(lines: int) -> bytes:
+    """Lines of all lengths, so that whatever is read at a time ends anywhere in one of them; every seventh is blank."""
+    events = (Log(t=n, service="shop", level="info", message="x" * (n % 251)) for n in range(lines))
+    return b"".join(b"\n" if event.t % 7 == 6 else encode(event) + b"\n" for event in events)
+
+
+def test_a_long_recording_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(_many(5000))
+    assert path.stat().st_size > 500_000
+    assert [event.t for event in read(path)] == [float(n) for n in range(5000) if n % 7 != 6]
+
+
+@pytest.mark.parametrize("number", [3, 1203, 4001])
+def test_a_bad_line_deep_in_a_recording_has_its_number_and_all_before_it_is_read(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "day.jsonl"
+    lines = _many(5000).split(b"\n")
+    lines[number - 1] = b"nonsense"
+    path.write_bytes(b"\n".join(lines))
+    events = read(path)
+    for n in range(number - 1):
+        if n % 7 != 6:
+            assert next(events).t == n
+    with pytest.raises(RecordingError, match=f"{path}:{number}: it is not JSON"):
+        next(events)
+
+
+def test_a_step_back_in_time_deep_in_a_recording_has_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(_many(5000) + _at(100.0))
+    with pytest.raises(RecordingError, match=f"{path}:5001: t: 100.0 lies 4899 s behind an earlier line"):
+        list(read(path))
+
+
+def test_what_comes_through_a_pipe_is_read_as_it_comes(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    try:
+        events = read(path)
+        for t in (1.0, 2.0):
+            os.write(writer, _at(t) + b"\n")
+            assert next(events).t == t
+        events.close()  # type: ignore[attr-defined]  # it is a generator, and holds the pipe open
+    finally:
+        os.close(writer)
+
+
+def test_the_longest_line_is_counted_with_its_newline(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    empty = len(encode(Log(t=1, service="shop", level="error", message="")))
+    line = encode(Log(t=1, service="shop", level="error", message="x" * (MAX_LINE_BYTES - empty)))
+    path.write_bytes(GOOD.replace(b"100.0", b"1.0") + b"\n" + line)
+    assert len(list(read(path))) == 2
+    path.write_bytes(line + b"\n")
+    with pytest.raises(RecordingError, match=f"{path}:1: the line is longer than"):
+        list(read(path))
+
+
 def _at(t: float) -> bytes:
     return GOOD.replace(b"100.0", repr(t).encode())
 
