@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, help="events of the recording (default: 200000)")
     parser.add_argument("--services", type=int, nargs="+", help="services live (default: 10 1000 10000)")
     options = parser.parse_args()
-    found = replay(options.events or (20_000 if options.quick else 200_000), 5, options.runs)
+    found = replay(options.events or (10_000 if options.quick else 200_000), 5, options.runs)
     living = lives(options.services or ([10, 300] if options.quick else [10, 1000, 10_000]))
     if not options.json:
         show(found, living)
