@@ -153,6 +153,12 @@ class Ledger(Protocol):
     async def open(self) -> None:
         """Create or migrate the store; refuses (Permanent) a store written by a newer rollbackd."""
 
+    async def open_to_read(self) -> None:
+        """Open a store that is there for reading alone, also while a daemon uses it: nothing is claimed or changed.
+
+        Raises Permanent where there is none, or where it is of another schema than this rollbackd's.
+        """
+
     async def close(self) -> None:
         """Release everything. Safe to call twice."""
 

@@ -521,3 +521,32 @@ async def test_numbers_are_never_given_twice(ledger: Ledger) -> None:
     (second,) = await ledger.accept([pushed("b")], T0 + 2)
     assert second.seq > first.seq
     assert await ledger.inbox_after(first.seq) == [second]
+
+
+# -- reading beside a daemon
+
+
+async def test_a_ledger_in_use_can_be_read_by_another_and_not_be_changed_by_it(
+    ledger: Ledger, name: str, tmp_path: Path
+) -> None:
+    await ledger.record([], [change("2.0", "opened")], snapshot())
+    reader = build(name, tmp_path)
+    await reader.open_to_read()
+    try:
+        assert [one.version for one in await reader.deployments()] == ["2.0"]
+        with pytest.raises(Permanent):
+            await reader.record([], [change("3.0", "opened")], snapshot())
+        await ledger.record([], [change("2.0", "good", at=T0 + 60)], snapshot())
+        assert [one.state for one in await reader.deployments()] == ["good"]
+    finally:
+        await reader.close()
+    await ledger.close()
+    await ledger.open()  # the reader left no claim behind
+
+
+async def test_reading_makes_no_ledger_where_there_is_none(name: str, tmp_path: Path) -> None:
+    reader = build(name, tmp_path / "nothing")
+    with pytest.raises(Permanent, match="there is no ledger"):
+        await reader.open_to_read()
+    await reader.close()
+    assert not (tmp_path / "nothing").exists()

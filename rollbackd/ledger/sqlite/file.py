@@ -43,6 +43,12 @@ class SqliteFile:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         await self._on_thread(self._open)
 
+    async def open_to_read(self) -> None:
+        """Open the file for reading alone, without a claim: a daemon may go on writing it. Raises as `open` does."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        await self._on_thread(self._open_to_read)
+
     async def close(self) -> None:
         """Release the file, its claim and the thread; twice is fine."""
         if self._thread is None:
@@ -75,6 +81,26 @@ class SqliteFile:
             self._claim = Claim(self.path)
             try:
                 self._db = self._connect()
+            except BaseException:
+                self._close()
+                raise
+
+    def _open_to_read(self) -> None:
+        if self._db is not None:
+            return
+        with explained(self.path):
+            if not self.path.is_file():
+                raise Permanent(f"there is no ledger {self.path}: has the daemon run with this configuration?")
+            # write-ahead logging lets a reader and the daemon's writer be, each undisturbed by the other
+            self._db = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
+            )
+            try:
+                if (version := self._version(self._db)) < len(self._migrations):
+                    raise Permanent(
+                        f"the ledger {self.path} was written by an older rollbackd (schema {version}, this one reads "
+                        f"{len(self._migrations)}): start this version's daemon once, which brings it up to date"
+                    )
             except BaseException:
                 self._close()
                 raise

@@ -41,6 +41,9 @@ class SqliteLedger:
     async def open(self) -> None:
         await self._file.open()
 
+    async def open_to_read(self) -> None:
+        await self._file.open_to_read()
+
     async def close(self) -> None:
         await self._file.close()
 
