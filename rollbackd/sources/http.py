@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -174,18 +174,20 @@ class HttpClient:
         return text
 
     @asynccontextmanager
-    async def ask(self, method: str, accept: str, *, follow: bool) -> AsyncIterator[Answer]:
+    async def ask(
+        self, method: str, accept: str, *, follow: bool, form: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
         """Send one request; the whole exchange, reading the body in the block included, is bounded by the time limit.
 
-        `follow` follows redirects within the same origin. Raises Unreachable, BadAnswer, and ConfigError for a
-        credential that cannot be read.
+        `follow` follows redirects within the same origin; `form` is sent as an HTML form is. Raises Unreachable,
+        BadAnswer, and ConfigError for a credential that cannot be read.
         """
         headers = {"User-Agent": f"rollbackd/{rollbackd.__version__}", "Accept": accept, "Accept-Encoding": "gzip"}
         credentials, trust = await self._read()
         headers |= credentials
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._response(method, headers, trust, follow=follow)
+                response = await self._response(method, headers, trust, form, follow=follow)
                 try:
                     yield Answer(response, self.shown)
                 finally:
@@ -207,13 +209,21 @@ class HttpClient:
             ) from None
 
     async def _response(
-        self, method: str, headers: dict[str, str], trust: bool | ssl.SSLContext, *, follow: bool
+        self,
+        method: str,
+        headers: dict[str, str],
+        trust: bool | ssl.SSLContext,
+        form: Mapping[str, str] | None,
+        *,
+        follow: bool,
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("ask inside `async with` only")
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._session.request(method, url, headers=headers, allow_redirects=False, ssl=trust)
+            response = await self._session.request(
+                method, url, headers=headers, data=form, allow_redirects=False, ssl=trust
+            )
             target = response.headers.get("Location")
             if not follow or response.status not in (301, 302, 303, 307, 308) or target is None:
                 return response

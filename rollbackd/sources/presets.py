@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from rollbackd.sources.exposition import Series
 from rollbackd.sources.growth import START_TIME
@@ -55,6 +55,18 @@ class Meaning:
     def with_version(self, label: str) -> Meaning:
         """The same, with versions told apart by that label alone."""
         return replace(self, version=(label,))
+
+
+@runtime_checkable
+class NamesMetrics(Protocol):
+    """Settings of a source that say which metrics mean what."""
+
+    @property
+    def match(self) -> Mapping[str, str]:
+        """Labels and their values that tell the service's series from others'."""
+
+    def meanings(self) -> list[Meaning]:
+        """What the series may stand for, in order of preference."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,10 @@ class ScrapeConfig(HttpOptions):
             raise ValueError("`preset` and your own `metrics` exclude each other: keep one")
         return self
 
+    def meanings(self) -> list[Meaning]:
+        """What the endpoint's series may stand for, in order of preference."""
+        return meanings(self)
+
 
 def meanings(config: ScrapeConfig) -> list[Meaning]:
     """What the endpoint's series may stand for, in order of preference."""

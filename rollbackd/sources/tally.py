@@ -51,7 +51,7 @@ class Tally:
         self._gauges = [row for row in gauges if match or not row.shared]
         rates = {row.source.metric for row in self._gauges if row.kind == "rate"}
         levels = {row.source.metric for row in self._gauges if row.kind == "level"}
-        counters = frozenset({name for meaning in meanings for name in _counter_names(meaning)} | rates)
+        counters = frozenset({name for meaning in meanings for name in counter_names(meaning)} | rates)
         wanted = counters | levels | {created_name(name) for name in counters} | {START_TIME}
         self.reader = Reader(wanted, self._matches, max_series)
         self._growth = Growth(self.reader, counters, self.dropped)
@@ -204,7 +204,8 @@ def _present(meaning: Meaning, samples: Mapping[Series, float]) -> bool:
     return wanted is not None and any(wanted.fits(series) for series in samples)
 
 
-def _counter_names(meaning: Meaning) -> list[str]:
+def counter_names(meaning: Meaning) -> list[str]:
+    """The metrics that a meaning counts by, as their samples are named."""
     counted = [meaning.requests] if meaning.requests else []
     names = [selection.metric for selection in (*counted, *meaning.errors)]
     return names + [selection.metric + "_bucket" for selection in meaning.latency]
