@@ -25,6 +25,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("pause", "stop acting; watching and deciding go on", "rollbackd.cli.pause"),
     ("resume", "act again", "rollbackd.cli.resume"),
     ("replay", "what would have been decided about a recording", "rollbackd.cli.replay"),
+    ("backtest", "what would have been decided about past deployments", "rollbackd.cli.backtest"),
     ("demo", "watch a bad release being caught and reverted, on this machine", "rollbackd.cli.demo"),
 )
 """Name, one-line help, and the module that holds the command."""

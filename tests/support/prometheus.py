@@ -1,0 +1,120 @@
+"""A real Prometheus that holds a past of our making: its blocks are written by promtool from an OpenMetrics text."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from tests.support.waiting import eventually_async
+
+BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass
+class Shape:
+    """How one release serves: requests a second, the share of them that fails, and how long most take in seconds."""
+
+    rate: float = 20.0
+    failing: float = 0.001
+    slowness: float = 0.05
+
+
+@dataclass
+class Past:
+    """Samples by metric family and series, in order of time."""
+
+    families: dict[str, str] = field(default_factory=dict)
+    series: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+    def sample(self, family: str, kind: str, name: str, labels: Mapping[str, str], t: float, value: float) -> None:
+        self.families[family] = kind
+        text = ",".join(f'{label}="{said}"' for label, said in labels.items())
+        self.series[family][f"{name}{{{text}}}"].append((t, value))
+
+    def serve(
+        self, service: str, start: float, end: float, release: Callable[[float], tuple[str, Shape]], step: float = 15.0
+    ) -> None:
+        """A service whose one process counts requests from `start` to `end`; a new release begins at 0."""
+        running, counted, t = "", defaultdict[str, float](float), start
+        while t <= end:
+            version, shape = release(t)
+            if version != running:
+                running, counted = version, defaultdict(float)
+            number = shape.rate * step * (1 + 0.1 * ((t / step) % 3 - 1))  # no two intervals are quite the same
+            failed = round(number * shape.failing * (1 + ((t / step) % 2 - 0.5)))
+            labels = {"job": service, "instance": f"{service}:8080", "version": version}
+            counted["500"] += failed
+            counted["200"] += round(number) - failed
+            for code in ("200", "500"):
+                self.sample(
+                    "http_requests", "counter", "http_requests_total", {**labels, "code": code}, t, counted[code]
+                )
+            total = counted["200"] + counted["500"]
+            for bound in BOUNDS:
+                share = min(1.0, (bound / shape.slowness) ** 2 / 2)
+                counted[f"le{bound}"] += round(round(number) * share)
+                self._bucket(labels, str(bound), t, counted[f"le{bound}"])
+            self._bucket(labels, "+Inf", t, total)
+            t += step
+
+    def _bucket(self, labels: Mapping[str, str], bound: str, t: float, value: float) -> None:
+        family = "http_request_duration_seconds"
+        self.sample(family, "histogram", f"{family}_bucket", {**labels, "le": bound}, t, value)
+
+    def text(self) -> str:
+        lines = []
+        for family, kind in self.families.items():
+            lines.append(f"# TYPE {family} {kind}")
+            for name, samples in self.series[family].items():
+                lines += [f"{name} {value:g} {t:.3f}" for t, value in samples]
+        return "\n".join([*lines, "# EOF", ""])
+
+
+@asynccontextmanager
+async def real_prometheus(folder: Path, past: Past) -> AsyncIterator[str]:
+    """Run one that remembers this past until the block ends; gives its address."""
+    (folder / "past.om").write_text(past.text(), encoding="utf-8")
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
+    made = await asyncio.create_subprocess_exec(
+        "promtool",
+        *("tsdb", "create-blocks-from", "openmetrics", str(folder / "past.om"), str(folder / "data")),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await made.communicate()
+    assert made.returncode == 0, said.decode()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with aiohttp.ClientSession(url) as client:
+
+            async def ready() -> bool:
+                try:
+                    async with client.get("/-/ready") as response:
+                        return response.status == 200
+                except aiohttp.ClientError:
+                    return False
+
+            await eventually_async(ready, within=30)
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
