@@ -146,7 +146,7 @@ class _Reader:
         values = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
         self._check_names(line, values)
         at = self._moment(line, values["deployed_at"])
-        if values["previous"] == values["version"] if "previous" in values else False:
+        if values["version"] and values.get("previous") == values["version"]:
             self._fault(line, "previous", "the release itself: name the one that ran before it, or leave it empty")
         if at is not None and values["service"]:
             first = self._seen.setdefault((values["service"], at), line)

@@ -12,7 +12,7 @@ import msgspec
 from rollbackd import registry
 from rollbackd.cli.command import OK, Commands
 from rollbackd.cli.options import add_output
-from rollbackd.cli.replay_text import print_story
+from rollbackd.cli.replay_text import Sum, print_story, print_sum
 from rollbackd.cli.terminal import printable
 from rollbackd.config.loading import load
 from rollbackd.decide.policy import FleetPolicy, Policy
@@ -41,6 +41,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay each recording by itself. Raises ConfigError and RecordingError."""
+    total = Sum()
     for path in options.recordings:
         outcomes = _outcomes(path, options.config or _beside(path))
         if options.format == "json":
@@ -48,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
                 if isinstance(outcome, Decision):
                     sys.stdout.write(msgspec.json.encode(outcome).decode() + "\n")
         else:
-            print_story(path, outcomes, options.color)
+            print_story(path, outcomes, options.color, total)
+    if options.format == "text" and len(options.recordings) > 1:
+        print_sum(total, options.color)
     return OK
 
 

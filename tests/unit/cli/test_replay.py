@@ -65,6 +65,15 @@ def test_each_recording_is_judged_by_itself(terminal: Terminal, tmp_path: Path) 
     assert first == second
 
 
+def test_several_recordings_end_with_one_line_over_all_of_them(terminal: Terminal, tmp_path: Path) -> None:
+    files = [str(recording(tmp_path, name=name)) for name in ("a.jsonl", "b.jsonl")]
+    assert terminal.run("replay", "--color", "never", *files) == 0
+    last = terminal.out.splitlines()[-1]
+    assert last == "2 recordings: 4 deployments watched, 2 rollback, 0 hold, 0 escalate."
+    assert terminal.run("replay", "--color", "never", files[0]) == 0
+    assert "recordings:" not in terminal.out
+
+
 def test_a_bad_line_is_named_and_no_success_is_claimed(terminal: Terminal, tmp_path: Path) -> None:
     """What was decided before it is printed all the same."""
     file = recording(tmp_path, {"type": "probe", "t": 2300.0, "service": "shop", "up": "perhaps", "duration": 0})
