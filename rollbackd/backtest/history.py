@@ -63,11 +63,11 @@ class SignalHistory:
         self.metrics = frozenset({*counters, *created, START_TIME, PROBE_UP, PROBE_DURATION})
         """The names of the metrics to be read."""
         self.found = False
-        """Whether there was any sample at all."""
+        """Whether there was any sample of what can be judged."""
 
     def take(self, rows: Sequence[Row]) -> list[AnyEvent]:
         """The events of the next page of samples, in order of time."""
-        self.found = self.found or any(row.values for row in rows)
+        self.found = self.found or any(row.values for row in rows if row.metric.get("__name__") != START_TIME)
         probes = [row for row in rows if row.metric.get("__name__") in (PROBE_UP, PROBE_DURATION)]
         counts = [row for row in rows if row.metric.get("__name__") not in (PROBE_UP, PROBE_DURATION)]
         events: list[AnyEvent] = [*_probes(self._service, probes), *self._counts(counts)]

@@ -80,6 +80,7 @@ def test_a_gap_gives_nothing_and_what_follows_carries_its_counts() -> None:
 def test_no_samples_give_no_events_and_that_is_known() -> None:
     past = history()
     assert past.take([]) == []
+    assert past.take([row("process_start_time_seconds", (0, 50), (15, 50))]) == []
     assert not past.found
     past.take([hits((0, 1))])
     assert past.found

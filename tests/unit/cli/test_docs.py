@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rollbackd.backtest.report import BacktestReport, Judgement, Summary
 from rollbackd.cli import main
 from rollbackd.demo.report import Moment, Report
 from rollbackd.ledger.base import ConfigStamp, Pause, Step
@@ -30,6 +31,9 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     Step,
     Pause,
     ConfigStamp,
+    BacktestReport,
+    Judgement,
+    Summary,
     Report,
     Moment,
 )
