@@ -1,4 +1,4 @@
-"""A decision as a page: what was decided and why, the evidence, what else was considered, and every guard's answer."""
+"""A decision as a page: what was decided and why, what happened, what else was considered, and every guard's answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rollbackd.cli.chart import chart
 from rollbackd.cli.render import (
     ACTION_STYLES,
+    ASCII,
     GUARD_STYLES,
     VERDICT_STYLES,
     WATCH_STYLES,
@@ -21,13 +23,13 @@ from rollbackd.cli.render import (
     verdict_sign,
     words,
 )
-from rollbackd.cli.words import ACTIONS, VERDICTS, WATCH_STATES, moment, numbers, span, time_of_day
+from rollbackd.cli.words import ACTIONS, VERDICTS, WATCH_STATES, numbers
+from rollbackd.explain.amounts import moment, span, time_of_day
+from rollbackd.explain.facts import beside, facts, guilty
 from rollbackd.model import Decision, Evidence, WatchChange
 
-AT_ONCE_S = 1.0
-"""What begins within a second of the deployment began with it."""
-SAMPLE_S = 10.0
-"""What samples show began when the sample did, so trouble may seem older by up to the usual interval between two."""
+INDENT = 2
+"""Columns that a section's content is set in by."""
 WIDE = 100
 """From so many columns on, evidence has its words beside its bar, else below."""
 
@@ -56,8 +58,12 @@ def watch_change_text(console: Console, change: WatchChange) -> None:
 def decision_page(console: Console, decision: Decision) -> Group:
     """The page of a decision, to be printed among others."""
     parts: list[RenderableType] = [headline(console, decision), words((decision.reason, "head")), _course(decision)]
-    if decision.evidence:
-        parts.append(section("Evidence", evidence_table(console, decision.evidence)))
+    rests_on = guilty(decision)
+    if rests_on is not None:
+        parts.append(_what_happened(console, decision, rests_on))
+    if others := [one for one in decision.evidence if one is not rests_on]:
+        title = "Evidence" if rests_on is None else "Evidence of the other rules"
+        parts.append(section(title, evidence_table(console, others)))
     if decision.considered:
         parts.append(section("Also considered", bullets(console, decision.considered)))
     if decision.guards:
@@ -77,14 +83,28 @@ def headline(console: Console, decision: Decision) -> Text:
 def _course(decision: Decision) -> Text:
     """When what happened, told from the deployment on."""
     line = f"Deployed {time_of_day(decision.deployed_at)}"
-    rule = next((one for one in decision.evidence if one.rule == decision.rule and one.onset is not None), None)
-    if rule is not None and rule.onset is not None:
-        began = rule.onset - decision.deployed_at
-        with_it = -SAMPLE_S <= began < AT_ONCE_S
-        when = "with it" if with_it else f"{span(abs(began))} {'later' if began > 0 else 'before'}"
-        line += f", trouble began {time_of_day(rule.onset)} ({when})"
+    rests_on = guilty(decision)
+    if rests_on is not None and rests_on.onset is not None:
+        side = beside(rests_on.onset, decision.deployed_at)
+        apart = span(abs(rests_on.onset - decision.deployed_at))
+        when = {"with": "with it", "after": f"{apart} later", "before": f"{apart} before"}[side]
+        line += f", trouble began {time_of_day(rests_on.onset)} ({when})"
     line += f", decided {time_of_day(decision.t)} ({span(decision.t - decision.deployed_at)} after the deployment)"
     return words((f"{line}, by rule {decision.rule}.", "quiet"))
+
+
+def _what_happened(console: Console, decision: Decision, evidence: Evidence) -> Group:
+    """The course of the signal, and the facts of the rule that the decision rests on."""
+    parts: list[RenderableType] = []
+    ascii_only = signs(console) is ASCII
+    drawn = chart(evidence, decision.deployed_at, decision.t, console.width - INDENT, ascii_only=ascii_only)
+    if drawn:
+        drawn.no_wrap = True
+        parts += [drawn, Text("")]
+    table = grid(2)
+    for name, said in facts(evidence, decision.deployed_at):
+        table.add_row(words((name, "quiet")), words(said))
+    return section("What happened", *parts, table)
 
 
 def evidence_table(console: Console, evidence: Sequence[Evidence]) -> Table:

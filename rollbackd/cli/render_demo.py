@@ -12,10 +12,10 @@ from rich.text import Text
 
 from rollbackd.cli.render import bar, grid, section, signs, verdict_sign, words
 from rollbackd.cli.render_decision import decision_page
-from rollbackd.cli.words import span, time_of_day
 from rollbackd.demo.report import Event, Moment, Report
 from rollbackd.demo.stage import BAKE_S, Fault
 from rollbackd.demo.traffic import Tally
+from rollbackd.explain.amounts import span, time_of_day
 from rollbackd.web.views import ServiceView
 
 HONESTLY = (

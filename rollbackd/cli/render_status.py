@@ -8,7 +8,8 @@ from rich.text import Text
 
 from rollbackd.cli.render import VERDICT_STYLES, bar, bullets, grid, section, signs, verdict_sign, words
 from rollbackd.cli.render_decision import evidence_table
-from rollbackd.cli.words import VERDICTS, ago, short, span
+from rollbackd.cli.words import VERDICTS, ago, short
+from rollbackd.explain.amounts import span
 from rollbackd.ledger.base import Pause
 from rollbackd.web.views import ServiceView, SourceView, StatusView, WatchView
 

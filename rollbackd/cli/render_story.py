@@ -12,7 +12,8 @@ from rich.text import Text
 from rollbackd.cli.render import ACTION_STYLES, WATCH_STYLES, grid, section, signs, words
 from rollbackd.cli.render_decision import decision_page, evidence_table
 from rollbackd.cli.story import Story
-from rollbackd.cli.words import ACTIONS, ROLLBACK_STATES, WATCH_STATES, moment, short, span, time_of_day
+from rollbackd.cli.words import ACTIONS, ROLLBACK_STATES, WATCH_STATES, short
+from rollbackd.explain.amounts import moment, span, time_of_day
 from rollbackd.ledger.base import RollbackState
 from rollbackd.model import WatchState
 from rollbackd.web.views import DecisionView, DeploymentView, RollbackView, WatchView

@@ -149,8 +149,8 @@ def test_show_tells_the_whole_story_by_any_of_its_ids(daemon: Daemon, terminal: 
     for word in (
         "ROLLBACK",
         "errors rose from 0.2% to 4.1%",
-        "4.1% (95%: 3.0% to 5.2%) against 0.20%, 1,200 samples",
-        "3.4 of 3.0",
+        "4.1% (95%: 3.0% to 5.2%), 1,200 samples",
+        "at most once in 2,500 such watches",
         "other services are as they were",
         "no rollback in the last 10 min",
         "+1 min 29 s",
@@ -213,7 +213,7 @@ def test_show_does_not_tell_the_evidence_of_a_decision_twice(daemon: Daemon, ter
     condemned = msgspec.structs.replace(deployment(), state="condemned", evidence=(evidence(strength=3.4),))
     daemon.backend.deployment_list = [condemned]
     assert terminal.run("show", "dep-1") == 0
-    assert terminal.out.count("3.4 of 3.0") == 1
+    assert terminal.out.count("1,200 samples") == 1
 
 
 def test_rollback_goes_ahead_with_yes(daemon: Daemon, terminal: Terminal) -> None:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from rollbackd.cli.terminal import printable
-from rollbackd.cli.words import amount, moment, numbers, short, span, time_of_day
+from rollbackd.cli.words import numbers, short
+from rollbackd.explain.amounts import amount, moment, span, time_of_day
 from tests.support.backend import evidence
 
 
@@ -48,7 +49,15 @@ def test_a_time_beyond_the_calendar_is_still_told(at: float) -> None:
         (2.5, "s", "2.50 s"),
         (70.47, "1/s", "70.47 per s"),
         (23.0, "lines", "23 lines"),
-        (1234567.0, "", "1.235e+06"),
+        (1234567.0, "", "1.235 M"),
+        (512e6, "bytes", "512 M bytes"),
+        (99_000.0, "", "9.9e+04"),
+        (0.00002, "ratio", "0.002%"),
+        (0.0042, "s", "4.2 ms"),
+        (0.00007, "s", "0.07 ms"),
+        (0.0, "s", "0 ms"),
+        (2.5e7, "s", "25 M s"),
+        (1e300, "", "1e+300"),
     ],
 )
 def test_amounts_carry_their_unit(value: float, unit: str, text: str) -> None:
