@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from rollbackd.explain.facts import guilty, harm
 from rollbackd.model import Decision, WatchChange, decision_id, deployment_id
 from rollbackd.notify.base import Message
 
@@ -25,6 +26,8 @@ def decision_message(decision: Decision, mode: Mode) -> Message:
     name = decision_id(decision)
     title, severity, then = _about(decision, mode)
     degraded = [one for one in decision.evidence if one.verdict == "degraded" and one.summary != decision.reason]
+    rests_on = guilty(decision)
+    harmed = harm(rests_on) if rests_on is not None else ""
     in_the_way = [guard for guard in decision.guards if guard.verdict != "pass"]
     return Message(
         key=name,
@@ -36,6 +39,7 @@ def decision_message(decision: Decision, mode: Mode) -> Message:
         text=_text(
             f"Why: {decision.reason} (rule {decision.rule})",
             *(f"Seen: {one.summary}" for one in degraded[:_MOST_EVIDENCE]),
+            f"Harmed: {harmed}" if harmed else "",
             "Guards: " + "; ".join(f"{one.guard}: {one.reason}" for one in in_the_way) if in_the_way else "",
             f"Next: {then}",
             f"More: rollbackd show {name}",

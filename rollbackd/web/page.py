@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from rollbackd.ledger.base import Pause
 from rollbackd.web.html import Markup, element, join, verbatim
+from rollbackd.web.page_explain import decision_details
 from rollbackd.web.page_service import service_card
 from rollbackd.web.page_words import ago, badge, moment
 from rollbackd.web.views import DecisionView, RollbackView, ServiceView, StatusView
@@ -151,12 +152,12 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Markup], empty: st
 
 
 def _decisions(decisions: Sequence[DecisionView], now: float) -> Markup:
-    rows = [_decision(view, now) for view in decisions]
+    rows = [_decision(view, now, unfolded=number == 0) for number, view in enumerate(decisions)]
     columns = ("When", "Service", "Decision", "Release", "Why")
     return _table("Last decisions", columns, rows, "Nothing had to be decided yet.")
 
 
-def _decision(view: DecisionView, now: float) -> Markup:
+def _decision(view: DecisionView, now: float, *, unfolded: bool) -> Markup:
     decision = view.decision
     tone = {"rollback": "bad", "hold": "warn", "escalate": "warn"}[decision.action]
     shadow = badge("shadow", "plain") if view.mode == "shadow" else None
@@ -166,7 +167,13 @@ def _decision(view: DecisionView, now: float) -> Markup:
         element("td", decision.service),
         element("td", badge(decision.action, tone), shadow),
         element("td", _change(decision.version, decision.to)),
-        element("td", decision.reason, " ", element("small", decision.rule)),
+        element(
+            "td",
+            decision.reason,
+            " ",
+            element("small", decision.rule),
+            decision_details(decision, unfolded=unfolded),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rollbackd.model import Evidence, Verdict
 from rollbackd.web.html import Markup, element, join
+from rollbackd.web.page_explain import what_happened
 from rollbackd.web.page_words import ago, badge, moment, span
 from rollbackd.web.views import ServiceView, SourceView, WatchView
 
@@ -50,6 +51,7 @@ def _watch(watch: WatchView, now: float) -> Markup:
     came = f" (after {watch.previous})" if watch.previous is not None else ""
     what = "rollback to" if watch.is_rollback else "deployment of"
     left = watch.ends_at - now
+    worst = _worst(watch)
     return element(
         "div",
         element(
@@ -63,8 +65,15 @@ def _watch(watch: WatchView, now: float) -> Markup:
         element("progress", value=f"{done:.3f}", max="1", aria_label="share of the bake that is over"),
         element("p", f"{done:.0%} baked, {span(left)} left" if left > 0 else "the bake is over", class_="quiet"),
         element("ul", *(_evidence(item) for item in watch.evidence), class_="evidence") if watch.evidence else None,
+        what_happened(worst, watch.deployed_at) if worst is not None else None,
         class_="watch",
     )
+
+
+def _worst(watch: WatchView) -> Evidence | None:
+    """Of the rules that convict the one that is surest beyond what it needs; None while all is well."""
+    degraded = [one for one in watch.evidence if one.verdict == "degraded" and one.threshold > 0]
+    return max(degraded, key=lambda one: one.strength / one.threshold, default=None)
 
 
 def _evidence(item: Evidence) -> Markup:

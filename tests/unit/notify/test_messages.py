@@ -85,6 +85,17 @@ def test_every_message_is_short_and_says_where_to_look(message: Message) -> None
         msgspec.json.decode(fact)
 
 
+@pytest.mark.parametrize(
+    ("harmed", "line"),
+    [(46.4, "Harmed: about 46 requests failed beyond what is usual"), (0.0, "Harmed: no request so far"), (None, "")],
+)
+def test_a_message_says_how_many_requests_were_harmed(harmed: float | None, line: str) -> None:
+    whole = decision()
+    counted = msgspec.structs.replace(whole.evidence[0], harmed=harmed)
+    message = decision_message(msgspec.structs.replace(whole, evidence=(counted, *whole.evidence[1:])), "act")
+    assert [one for one in message.text.splitlines() if one.startswith("Harmed")] == ([line] if line else [])
+
+
 def test_a_decision_tells_what_why_and_what_next() -> None:
     message = decision_message(decision(guards=()), "act")
     name = decision_id(decision())
