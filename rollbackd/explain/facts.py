@@ -128,7 +128,7 @@ def _two_digits(number: float) -> str:
 
 def harm(evidence: Evidence) -> str:
     """How many requests were harmed, as a sentence's beginning; empty where that is not known."""
-    if evidence.harmed is None:
+    if evidence.harmed is None or not math.isfinite(evidence.harmed):
         return ""
     count = round(evidence.harmed)
     if count < 1:
