@@ -23,9 +23,9 @@ from rollbackd.cli.backtest_text import Story
 from rollbackd.cli.client import read_token
 from rollbackd.cli.command import OK, Commands, Unreachable, Usage
 from rollbackd.cli.options import add_output
-from rollbackd.cli.words import moment
 from rollbackd.config.loading import Loaded, load
 from rollbackd.errors import Permanent
+from rollbackd.explain.amounts import moment
 from rollbackd.fields import AsWritten, Duration, Secret
 from rollbackd.ledger.base import Ledger, LedgerContext
 from rollbackd.sources import http

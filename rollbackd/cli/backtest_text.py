@@ -8,7 +8,7 @@ from rich.padding import Padding
 
 from rollbackd.backtest.report import BacktestReport, Cause, Judged, Judgement, Summary
 from rollbackd.cli.render import make_console, signs, words
-from rollbackd.cli.words import moment, span
+from rollbackd.explain.amounts import moment, span
 
 JUDGED: dict[Judged, tuple[str, str]] = {
     "rollback": (" ROLLBACK ", "rollback"),
