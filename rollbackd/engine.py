@@ -8,25 +8,24 @@ replay leaves alone. All state is plain data, so a snapshot is a serialisation a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import msgspec
 
-from rollbackd.decide.blame import comparable, neighbour_in_trouble, shared_trouble
+from rollbackd.decide.blame import Deployed, Other, comparable, other_explanation
 from rollbackd.decide.guards import HOUR, Case, Conditions, ask, outcome_of
 from rollbackd.decide.policy import FleetPolicy, Policy
-from rollbackd.decide.reasons import considered, reason_of
+from rollbackd.decide.reasons import decision_of
 from rollbackd.decide.state import EngineState, ServiceState
-from rollbackd.decide.watch import Neighbours, Watch, open_rollback_watch, open_watch
-from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
-from rollbackd.detect.history import History
+from rollbackd.decide.watch import Watch, open_rollback_watch, open_watch
+from rollbackd.decide.witnesses import witnesses
+from rollbackd.detect.alert import AlertRule
+from rollbackd.detect.base import Rule, Scene, rule_name
 from rollbackd.errors import Permanent
 from rollbackd.model import (
-    Action,
     AnyEvent,
-    Decision,
     DeploymentEvent,
     Evidence,
-    GuardAnswer,
     Outcome,
     Standing,
     Verdict,
@@ -34,7 +33,7 @@ from rollbackd.model import (
     WatchState,
 )
 
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0
@@ -44,13 +43,15 @@ MAX_ROLLBACKS = 100
 
 
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
-    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch."""
+    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch, `excuse` what else
+    explains trouble that a rule would convict its release for."""
 
     current: str | None
     last_known_good: str | None
     verdict: Verdict
     watch: Watch | None
     ends_at: float | None
+    excuse: str | None
     evidence: tuple[Evidence, ...]
 
 
@@ -62,6 +63,7 @@ class Engine:
         self._fleet = fleet
         self._state = EngineState()
         self._conditions: dict[str, Conditions] = {}
+        self._scenes: dict[str, tuple[Watch, Scene]] = {}
         self.refused = 0
 
     # -- the road
@@ -74,15 +76,16 @@ class Engine:
                 self.refused += 1
                 return []
             state = self._state.services[event.service] = ServiceState()
-        self._state.now = max(self._state.now, event.t)
+        if event.t > self._state.now:
+            self._state.now = event.t
         if isinstance(event, DeploymentEvent):
             return list(self._deployment(event, state))
         state.history.add(event)
         if state.watch is None:
             return []
         scene = self._scene(event.service, state, state.watch)
-        state.watch.observe(event, scene)
-        return list(self._judge(state, state.watch, scene))
+        looked = state.watch.observe(event, scene)
+        return list(self._judge(state, state.watch, scene, looked))
 
     # -- deployments
 
@@ -140,19 +143,47 @@ class Engine:
 
     # -- judgement
 
-    def _judge(self, state: ServiceState, watch: Watch, scene: Scene) -> Iterator[Outcome]:
+    def _judge(self, state: ServiceState, watch: Watch, scene: Scene, looked: Iterable[Rule]) -> Iterator[Outcome]:
         policy = self._policy_for(watch.service)
         if watch.is_rollback:
             yield from self._judge_rollback(state, watch, scene, policy)
             return
-        guilty = watch.convicting()
-        if guilty is not None and watch.previous is None:
+        convicting = watch.convicting(scene, looked)
+        if convicting and watch.previous is None:
             self._begin_anew(state, watch, policy)
-        elif guilty is not None:
-            yield from self._convict(state, watch, guilty, scene, policy)
-        elif self._baked(watch, scene.now, policy) and not watch.fails_now(scene, scene.now - policy.verify_for):
+        elif convicting:
+            guilty = self._to_blame(state, watch, convicting, scene)
+            if guilty is not None:
+                yield from self._convict(state, watch, guilty, scene, policy)
+        elif watch.excuse is not None and not watch.convicting(scene):
+            watch.excuse = None
+        elif self._baked(watch, scene.now, policy) and not watch.convicting(scene):
+            yield from self._end(state, watch, scene, policy)
+
+    def _end(self, state: ServiceState, watch: Watch, scene: Scene, policy: Policy) -> Iterator[Outcome]:
+        """The bake is over and no rule convicts: the release is good, unless it was found guilty and only held back."""
+        if watch.held is not None and self._standing(watch, scene, policy) == "healthy":
+            state.releases.stand(watch.version, "bad", scene.now)
+            state.condemned = watch
+            reason = "it was convicted; acting was held back, and it has recovered since"
+            yield self._close(state, watch, "condemned", reason)
+        elif watch.held is None and not watch.fails_now(scene, scene.now - policy.verify_for):
             state.releases.stand(watch.version, "good", scene.now)
             yield self._close(state, watch, "good", f"nothing got worse in {policy.bake:g} s")
+
+    def _to_blame(self, state: ServiceState, watch: Watch, convicting: list[Rule], scene: Scene) -> Rule | None:
+        """The first of these rules whose trouble nothing else explains."""
+        watch.excuse = None
+        deployed = Deployed(watch.deployed_at, watch.finished_at, scene.warmup)
+        for rule in convicting:
+            others = partial(self._others, watch.service)
+            excuse = other_explanation(rule.charge(scene), deployed, state.history, others, scene.now)
+            if excuse is None:
+                return rule
+            watch.excuse = excuse if watch.held is None else None
+            if isinstance(rule, AlertRule):
+                rule.excuse(scene)
+        return None
 
     @staticmethod
     def _baked(watch: Watch, now: float, policy: Policy) -> bool:
@@ -200,13 +231,7 @@ class Engine:
         if watch.held is not None:
             if now - watch.held_at < ASK_AGAIN_S:
                 return
-            standing = self._standing(watch, scene, policy)
-            if standing == "healthy" and now - watch.bakes_from >= policy.bake:
-                state.releases.stand(watch.version, "bad", now)
-                state.condemned = watch
-                reason = f"{rule_name(guilty)} convicted it; acting was held back, and it has recovered since"
-                yield self._close(state, watch, "condemned", reason)
-            if standing != "degraded":
+            if self._standing(watch, scene, policy) != "degraded":
                 return
         best = state.releases.last_known_good(other_than=watch.version)
         case = Case(
@@ -227,7 +252,8 @@ class Engine:
         watch.held, watch.held_at = refusals, now
         if again and action != "rollback":
             return
-        yield self._decision(watch, guilty, scene, case.to, action, answers)
+        compared = [other.name for other in comparable(self._others(watch.service), now)]
+        yield decision_of(watch, guilty, scene, case.to, action, answers, compared)
         if action == "rollback" and not case.conditions.shadow:
             state.rollbacks = [*state.rollbacks, now][-MAX_ROLLBACKS:]
             self._state.rollbacks = [*(at for at in self._state.rollbacks if now - at < HOUR), now][-MAX_ROLLBACKS:]
@@ -236,58 +262,25 @@ class Engine:
             state.condemned = watch
             yield self._close(state, watch, "condemned", f"{rule_name(guilty)} convicted it")
 
-    def _decision(
-        self,
-        watch: Watch,
-        guilty: Rule,
-        scene: Scene,
-        to: str | None,
-        action: Action,
-        answers: tuple[GuardAnswer, ...],
-    ) -> Decision:
-        found = guilty.evidence(scene)
-        compared = [name for name, _ in comparable(self._others(watch.service), scene.now)]
-        return Decision(
-            t=scene.now,
-            service=watch.service,
-            version=watch.version,
-            action=action,
-            to=to,
-            rule=found.rule,
-            reason=reason_of(found, action, answers, watch.deployed_at),
-            deployed_at=watch.deployed_at,
-            evidence=watch.evidence(scene),
-            considered=considered(found, scene, watch.finished_at, compared),
-            guards=answers,
-        )
-
     # -- helpers
 
     def _scene(self, service: str, state: ServiceState, watch: Watch) -> Scene:
-        return watch.scene(self._policy_for(service), state.history, self._state.now, self._neighbours(service))
+        kept = self._scenes.get(service)
+        if kept is not None and kept[0] is watch and kept[1].history is state.history:
+            scene = kept[1]
+            scene.now = self._state.now
+            return scene
+        scene = watch.scene(self._policy_for(service), state.history, self._state.now)
+        self._scenes[service] = watch, scene
+        return scene
 
-    def _neighbours(self, service: str) -> Neighbours:
-        def ask_around(trouble: Trouble, detail: str) -> str | None:
-            if trouble == "any":
-                history = self._state.services[service].history
-                return shared_trouble(history, lambda: self._others(service), self._state.now)
-            return neighbour_in_trouble(trouble, detail, self._others(service), self._state.now)
-
-        return ask_around
-
-    def _others(self, service: str) -> Iterator[tuple[str, History]]:
-        """Services that tell whether a trouble is shared: those it depends on, then those not deployed lately."""
-        depends_on = self._policy_for(service).depends_on
-        for name in depends_on:
-            if name != service and name in self._state.services:
-                yield name, self._state.services[name].history
-        for name, state in self._state.services.items():
-            if name != service and not state.was_deployed_lately and name not in depends_on:
-                yield name, state.history
+    def _others(self, service: str) -> Iterator[Other]:
+        return witnesses(service, self._state.services, lambda name: self._policy_for(name).depends_on)
 
     def _close(self, state: ServiceState, watch: Watch, ending: WatchState, reason: str) -> WatchChange:
         evidence = watch.evidence(self._scene(watch.service, state, watch))
         state.watch = None
+        self._scenes.pop(watch.service, None)
         return self._change(watch, ending, self._state.now, reason, evidence)
 
     @staticmethod
@@ -319,6 +312,7 @@ class Engine:
     def use(self, policy_for: Callable[[str], Policy], fleet: FleetPolicy) -> None:
         """Judge by other policies from now on; open watches keep the baselines they have."""
         self._policy_for, self._fleet = policy_for, fleet
+        self._scenes.clear()
 
     def peek(self, service: str) -> Peek:
         """One service as things stand; also for one that was never heard of."""
@@ -328,7 +322,7 @@ class Engine:
             policy = self._policy_for(service)
             scene = self._scene(service, state, watch)
             evidence = watch.evidence(scene)
-            verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict(evidence)
+            verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict(evidence, scene)
             ends_at = watch.bakes_from + (policy.verify_for if watch.is_rollback else policy.bake)
         best = state.releases.last_known_good(other_than="")
         return Peek(
@@ -337,6 +331,7 @@ class Engine:
             verdict=verdict,
             watch=watch,
             ends_at=ends_at,
+            excuse=watch.excuse if watch is not None else None,
             evidence=evidence,
         )
 
@@ -356,8 +351,9 @@ class Engine:
         state = self._state.services.get(service)
         if state is None:
             return "insufficient", ()
-        watch = state.watch if state.watch is not None else state.proof
-        if watch is None or watch.version != to:
+        known = (state.watch, state.proof, state.condemned)
+        watch = next((one for one in known if one is not None and one.version == to), None)
+        if watch is None:
             return "insufficient", ()
         scene = self._scene(service, state, watch)
         return self._standing(watch, scene, self._policy_for(service)), watch.evidence(scene)
@@ -394,5 +390,6 @@ class Engine:
             raise Permanent(f"the snapshot has format {fmt}, this rollbackd reads format {SNAPSHOT_FORMAT}")
         try:
             self._state = msgspec.msgpack.decode(snapshot, type=EngineState)
+            self._scenes.clear()
         except msgspec.DecodeError as error:
             raise Permanent(f"the snapshot is damaged: {error}") from error

@@ -121,6 +121,8 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
     parts: list[RenderableType] = []
     if service.rollback_id is not None:
         parts.append(words(("being rolled back", "warn"), f": rollbackd show {short(service.rollback_id)}"))
+    if service.watch is not None and service.watch.excuse is not None:
+        parts.append(words(("trouble not held against the release", "warn"), f": {service.watch.excuse}"))
     if service.paused is not None:
         parts.append(words((_paused(service.paused, now), "warn")))
     if service.mode == "shadow":

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rollbackd.detect.base import Scene
-from rollbackd.model import Action, Evidence, GuardAnswer
+from rollbackd.decide.watch import Watch
+from rollbackd.detect.base import Rule, Scene
+from rollbackd.model import Action, Decision, Evidence, GuardAnswer
 
 NAMED = 5
 """Services named at most when they were compared."""
+
+
+def decision_of(
+    watch: Watch,
+    guilty: Rule,
+    scene: Scene,
+    to: str | None,
+    action: Action,
+    answers: tuple[GuardAnswer, ...],
+    compared: Sequence[str],
+) -> Decision:
+    """The decision about a watch that `guilty` convicts, with everything it rests on; `compared` are other services."""
+    found = guilty.evidence(scene)
+    return Decision(
+        t=scene.now,
+        service=watch.service,
+        version=watch.version,
+        action=action,
+        to=to,
+        rule=found.rule,
+        reason=reason_of(found, action, answers, watch.deployed_at),
+        deployed_at=watch.deployed_at,
+        evidence=watch.evidence(scene),
+        considered=considered(found, scene, watch.finished_at, compared),
+        guards=answers,
+    )
 
 
 def reason_of(found: Evidence, action: Action, answers: Sequence[GuardAnswer], deployed_at: float) -> str:

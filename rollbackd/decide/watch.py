@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import msgspec
 
 from rollbackd.decide.policy import Policy
-from rollbackd.detect.base import Rule, Scene, Trouble, rule_name
+from rollbackd.detect.base import Rule, Scene, rule_name
 from rollbackd.detect.history import History
 from rollbackd.detect.pack import PACK, AnyRule
 from rollbackd.model import Alert, AnyEvent, DeploymentEvent, Evidence, Latency, Probe, Requests, Verdict
-
-Neighbours: TypeAlias = Callable[[Trouble, str], str | None]
 
 
 class Watch(msgspec.Struct):
@@ -21,7 +18,8 @@ class Watch(msgspec.Struct):
 
     `bakes_from` is when its bake began: the deployment, or later where it had to begin anew. `healthy_since` is since
     when, without a break, a rollback's own watch has found the service back at its baseline. `held` names the guards
-    that keep a conviction from being acted upon, and `held_at` is when they were last asked.
+    that keep a conviction from being acted upon, and `held_at` is when they were last asked. `excuse` is what else
+    explains the trouble that a rule convicts for, while it does.
     """
 
     service: str
@@ -36,8 +34,9 @@ class Watch(msgspec.Struct):
     healthy_since: float | None = None
     held: str | None = None
     held_at: float = 0.0
+    excuse: str | None = None
 
-    def scene(self, policy: Policy, history: History, now: float, neighbours: Neighbours) -> Scene:
+    def scene(self, policy: Policy, history: History, now: float) -> Scene:
         """What the rules may look at now."""
         return Scene(
             rules=policy.rules,
@@ -49,15 +48,17 @@ class Watch(msgspec.Struct):
             previous=self.previous,
             deployed_at=self.deployed_at,
             now=now,
-            neighbours=neighbours,
         )
 
-    def observe(self, event: AnyEvent, scene: Scene) -> None:
-        """Show one event to every rule."""
+    def observe(self, event: AnyEvent, scene: Scene) -> list[AnyRule]:
+        """Show one event to every rule that looks at its kind; returns those."""
         if event.t > self.deployed_at and self._is_seen_by(event):
             self.last_signal_at = max(event.t, self.last_signal_at or event.t)
-        for rule in self.rules.values():
+        kind = type(event)
+        looked = [rule for rule in self.rules.values() if kind in rule.wants]
+        for rule in looked:
             rule.observe(event, scene)
+        return looked
 
     def _is_seen_by(self, event: AnyEvent) -> bool:
         """Whether the event shows the release at work: its own, and not merely that nothing was there to be counted."""
@@ -71,10 +72,10 @@ class Watch(msgspec.Struct):
             return event.total > 0
         return not isinstance(event, Latency) or event.buckets["+Inf"] > 0
 
-    def convicting(self) -> Rule | None:
-        """The rule with the clearest case among those that convict."""
-        guilty = [rule for rule in self.rules.values() if rule.convicts]
-        return max(guilty, key=lambda rule: rule.strength / rule.threshold, default=None)
+    def convicting(self, scene: Scene, among: Iterable[Rule] | None = None) -> list[Rule]:
+        """The rules (of all, or of these) that convict, the one with the clearest case first."""
+        guilty = [rule for rule in (self.rules.values() if among is None else among) if rule.convicts(scene)]
+        return sorted(guilty, key=lambda rule: -rule.strength / rule.threshold)
 
     def evidence(self, scene: Scene) -> tuple[Evidence, ...]:
         """What every rule knows."""
@@ -96,11 +97,11 @@ class Watch(msgspec.Struct):
         told = (self.rules[name] for name in ("error_ratio", "availability") if name in self.rules)
         return any(rule.standing(scene, since) == "degraded" for rule in told)
 
-    def verdict(self, evidence: tuple[Evidence, ...]) -> Verdict:
+    def verdict(self, evidence: tuple[Evidence, ...], scene: Scene) -> Verdict:
         """What the rules say of the release so far: healthy only if some rule can tell, and none that saw something
-        cannot."""
-        if self.convicting() is not None:
-            return "degraded"
+        cannot. What something else explains tells nothing about the release."""
+        if self.convicting(scene):
+            return "degraded" if self.excuse is None else "insufficient"
         blind = any(one.verdict == "insufficient" and one.samples > 0 for one in evidence)
         told = any(one.verdict == "healthy" for one in evidence)
         return "healthy" if told and not blind and self.last_signal_at is not None else "insufficient"
@@ -110,7 +111,7 @@ def open_watch(event: DeploymentEvent, previous: str | None, policy: Policy, his
     """Begin to watch a deployment; the rules take their baselines from the history as it is now."""
     watch = Watch(event.service, event.version, previous, event.t, event.t, False, {})
     asked = [name for name in PACK if getattr(policy.rules, name) is not None]
-    scene = watch.scene(policy, history, event.t, lambda _trouble, _detail: None)
+    scene = watch.scene(policy, history, event.t)
     scene.alpha = policy.alpha / max(len(asked), 1)
     watch.rules = {name: _as_any(PACK[name].open(scene)) for name in asked}
     return watch

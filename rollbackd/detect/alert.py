@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
-from rollbackd.detect.base import Rule, Scene
+from rollbackd.detect.base import Charge, Rule, Scene
 from rollbackd.detect.settings import AlertSettings
-from rollbackd.model import AnyEvent, Evidence, Verdict
+from rollbackd.model import Alert, AnyEvent, Evidence, Gauge, Latency, Log, Probe, Requests, Verdict
 
 
 class AlertRule(Rule, tag="alert"):
@@ -14,6 +14,8 @@ class AlertRule(Rule, tag="alert"):
 
     `suspect` is the alert that convicted the release which a rollback undid.
     """
+
+    wants: ClassVar[tuple[type, ...]] = (Alert, Requests, Latency, Gauge, Probe, Log)
 
     severities: tuple[str, ...]
     lasting: float
@@ -33,26 +35,27 @@ class AlertRule(Rule, tag="alert"):
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
         """Every event moves time on, so every event is looked at."""
+        if not scene.history.alerts:
+            return
         self.name, self.since, self.fired = None, None, 0.0
         for name, seen in scene.history.alerts.items():
-            if (
-                seen.until is not None
-                or seen.since <= scene.deployed_at
-                or seen.severity.lower() not in self.severities
-            ):
+            if seen.until is not None or seen.since <= scene.deployed_at or self.excused.get(name) == seen.since:
                 continue
-            if self.since is not None and seen.since >= self.since:
+            if seen.severity.lower() not in self.severities or (self.since is not None and seen.since >= self.since):
                 continue
-            if self.excused.get(name) == seen.since:
-                continue
-            if scene.neighbours("any", "") is not None:
-                self.excused = {
-                    name: seen.since,
-                    **{k: at for k, at in self.excused.items() if k in scene.history.alerts},
-                }
-                continue
-            if scene.neighbours("alert", name) is None:
-                self.name, self.since, self.fired = name, seen.since, scene.now - seen.since
+            self.name, self.since, self.fired = name, seen.since, scene.now - seen.since
+
+    def charge(self, scene: Scene) -> Charge:
+        since = self.since if self.since is not None else scene.deployed_at
+        return Charge(trouble="alert", since=since, detail=self.name or "")
+
+    def excuse(self, scene: Scene) -> None:
+        """This firing of the alert is explained by trouble that services share, and stays so after that trouble is
+        over."""
+        if self.name is not None and self.since is not None:
+            known = {name: at for name, at in self.excused.items() if name in scene.history.alerts}
+            self.excused = {**known, self.name: self.since}
+            self.name, self.since, self.fired = None, None, 0.0
 
     @property
     def strength(self) -> float:
@@ -78,7 +81,7 @@ class AlertRule(Rule, tag="alert"):
         return Evidence(
             rule="alert",
             signal="alert",
-            verdict="degraded" if self.convicts else "insufficient",
+            verdict="degraded" if self.convicts(scene) else "insufficient",
             summary=summary,
             unit="s",
             observed=self.fired,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
-from rollbackd.detect.base import BASELINE_S, Rule, Scene
+from rollbackd.detect.base import BASELINE_S, Charge, Rule, Scene
+from rollbackd.detect.chart import course
 from rollbackd.detect.sequential import wilson
 from rollbackd.detect.settings import AvailabilitySettings
 from rollbackd.model import AnyEvent, Evidence, Probe, Verdict
@@ -22,6 +23,8 @@ TOGETHER_S = 1.0
 class Availability(Rule, tag="availability"):
     """Seconds down among the last five minutes' probes since the deployment; not statistics, but persistence."""
 
+    wants: ClassVar[tuple[type, ...]] = (Probe,)
+
     down_for: float
     usual: tuple[float, float] = (0.0, 0.0)
     downs: list[tuple[float, float]] = []
@@ -38,10 +41,12 @@ class Availability(Rule, tag="availability"):
         return type(self)(self.down_for, self.usual)
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        if not isinstance(event, Probe) or event.t <= scene.deployed_at:
+        assert isinstance(event, Probe)  # noqa: S101
+        if event.t <= scene.deployed_at:
             return
-        self.downs = [down for down in self.downs if down[0] > event.t - WINDOW_S]
-        if event.up or scene.neighbours("probe", "") is not None:
+        if self.downs:
+            self.downs = [down for down in self.downs if down[0] > event.t - WINDOW_S]
+        if event.up:
             if not self.downs:
                 self.onset = None
             return
@@ -76,6 +81,10 @@ class Availability(Rule, tag="availability"):
     def threshold(self) -> float:
         return max(self.down_for, 1e-3)
 
+    def charge(self, scene: Scene) -> Charge:
+        since = self.downs[0][0] - self.downs[0][1] if self.downs else scene.deployed_at
+        return Charge(trouble="probe", since=since, size=sum(seconds for _, seconds in self.downs))
+
     def standing(self, scene: Scene, since: float) -> Verdict:
         _, sums = scene.history.probes.window(since, scene.now)
         if not sums or self.says_nothing:
@@ -90,7 +99,7 @@ class Availability(Rule, tag="availability"):
         return Evidence(
             rule="availability",
             signal="probe",
-            verdict=self._verdict(failed, asked),
+            verdict=self._verdict(failed, asked, scene),
             summary=summary if asked else "no probe has been seen since the deployment",
             unit="ratio",
             baseline=self.usual[0] / self.usual[1] if self.usual[1] else None,
@@ -100,10 +109,11 @@ class Availability(Rule, tag="availability"):
             strength=self.strength,
             threshold=self.threshold,
             onset=self.onset,
+            chart=course(scene.history.probes.rows, scene, lambda row: row[2] / row[3] if row[3] else None),
         )
 
-    def _verdict(self, failed: float, asked: float) -> Verdict:
+    def _verdict(self, failed: float, asked: float, scene: Scene) -> Verdict:
         """Never healthy while most probes fail, whatever they did before."""
-        if self.convicts:
+        if self.convicts(scene):
             return "degraded"
         return "insufficient" if not asked or self.says_nothing or failed > asked / 2 else "healthy"

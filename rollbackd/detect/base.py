@@ -1,15 +1,16 @@
 """What a rule is: a mutable record of the evidence about one deployment, fed event by event.
 
 A rule is pure: what it concludes follows from the events and the scene alone. It is also plain data (a msgspec
-Struct), so a watch survives a restart in the middle of its bake.
+Struct), so a watch survives a restart in the middle of its bake. A rule says that something got worse since the
+deployment; whether the deployment is to blame for it is for `decide/blame.py` to say.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -17,31 +18,23 @@ from rollbackd.detect.history import ANY_VERSION, History
 from rollbackd.detect.settings import Rules
 from rollbackd.model import AnyEvent, Evidence, Verdict
 
-Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "alert", "any"]
-"""Kinds of trouble that services can share; `any` is one of the first four that the service itself is in as well."""
+Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "alert", "level"]
+"""Kinds of trouble that services can share."""
 
 BASELINE_S = 3600.0
 """How far back the time before a deployment counts as its baseline."""
 RECENT_S = 300.0
 """The last stretch before the deployment, in which trouble may have begun already."""
-SEVERE = 0.10
-"""Failure beyond the null of more than this share of requests acts within the warm-up, and sooner after it."""
+SETTLING_WARMUPS = 5.0
+"""So many warm-ups after a deployment, trouble that is shrinking is let shrink."""
 
 
-EVERYDAY_WARMUPS = 3.5
-"""Trouble no larger than every service has now and then must last longer than it does then: this many warm-ups."""
-LONGEST_PATIENCE_WARMUPS = 10.0
-"""No history makes a conviction wait longer than this many warm-ups."""
-
-
-@dataclass
+@dataclass(slots=True)
 class Scene:
-    """What a rule may look at beside the event: the deployment, the history, the policy and the other services.
+    """What a rule may look at beside the event: the deployment, the history and the policy.
 
-    `alpha` is the rule's own share of the probability of a wrong rollback; `warmup` and `bake` are seconds.
-
-    `now` is the newest event's time. `neighbours(trouble, detail)` names another service that is in the same trouble
-    now without having been deployed, or None.
+    `alpha` is the rule's own share of the probability of a wrong rollback; `warmup` and `bake` are seconds. `now` is
+    the newest event's time.
     """
 
     rules: Rules
@@ -53,12 +46,16 @@ class Scene:
     previous: str | None
     deployed_at: float
     now: float
-    neighbours: Callable[[Trouble, str], str | None]
 
     @property
     def warm_at(self) -> float:
         """When the warm-up allowance ends."""
         return self.deployed_at + self.warmup
+
+    @property
+    def settles(self) -> bool:
+        """Whether the release is so young that trouble which is shrinking may pass by itself."""
+        return self.now < self.deployed_at + SETTLING_WARMUPS * self.warmup
 
     def concerns(self, version: str | None) -> bool:
         """Whether a sample of this version label is about the new release, or about both in one stream."""
@@ -77,24 +74,31 @@ class Scene:
 
         The stream of all versions is none of them: since the deployment it holds the new release as well.
         """
-        return tuple(key for key in self.others(streams) if key != ANY_VERSION) if self.own(streams) else ()
+        if self.version not in streams:
+            return ()
+        return tuple(key for key in sorted(streams) if key not in (self.version, ANY_VERSION))
 
-    def patience(self, interval: float, *, severe: bool, mild: bool = False, seen_before: float = 0.0) -> float:
-        """Seconds of data that a conviction takes at least, so that no passing blip convicts.
 
-        Trouble shorter than a warm-up is everyday; severe failure is believed in a third of the time, but never in
-        fewer than two samples. Mild trouble has to outlast what services have now and then, and all but severe
-        trouble the longest stretch of the like, `seen_before` seconds, in the service's own history.
-        """
-        if severe:
-            return max(self.warmup / 3, 2 * interval, 1e-3)
-        floor = self.warmup * (EVERYDAY_WARMUPS if mild else 1.0)
-        own = min(1.5 * seen_before, self.warmup * LONGEST_PATIENCE_WARMUPS)
-        return max(floor, own, 2 * interval, 1e-3)
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule holds against the release, for blame to compare with others.
+
+    `since` is the onset, `latest` the latest moment at which it may have been, where that can be told. `size` is how
+    bad it is: the excess share for errors, the factor for latency and levels, the share that is left for traffic,
+    seconds down for probes. `detail` names the log signature, the alert or the gauge.
+    """
+
+    trouble: Trouble
+    since: float
+    latest: float | None = None
+    size: float = 0.0
+    detail: str = ""
 
 
 class Rule(msgspec.Struct, tag_field="rule"):
     """One rule's baseline and evidence about one deployment. Subclasses are tagged with the rule's name."""
+
+    wants: ClassVar[tuple[type, ...]]
+    """Kinds of events the rule looks at."""
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
@@ -106,7 +110,7 @@ class Rule(msgspec.Struct, tag_field="rule"):
         raise NotImplementedError
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        """Take one event of the service; the history already holds it."""
+        """Take one event of the service of a kind that is wanted; the history already holds it."""
         raise NotImplementedError
 
     @property
@@ -119,10 +123,13 @@ class Rule(msgspec.Struct, tag_field="rule"):
         """The strength that convicts."""
         raise NotImplementedError
 
-    @property
-    def convicts(self) -> bool:
-        """Whether the evidence suffices."""
+    def convicts(self, scene: Scene) -> bool:
+        """Whether the evidence suffices and has lasted."""
         return self.strength >= self.threshold > 0
+
+    def charge(self, scene: Scene) -> Charge:
+        """What is held against the release; asked only of a rule that convicts."""
+        raise NotImplementedError
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         """How the signal stands against the baseline from `since` until now, whatever was before."""

@@ -1,8 +1,8 @@
 """What is remembered of one service: bounded, whatever it is fed.
 
-Bounds: 8 versions, each 360 rows of counts and 360 rows of at most 64 buckets; 360 rows of probes; 32 gauges of 360
-rows; 300 log signatures; 100 alerts. Written out that is 3 MiB at the very most, and with the usual 12 buckets, one or
-two versions and no gauges about 100 KiB.
+Bounds: 8 versions, each 360 rows of counts and 360 rows of at most 64 buckets; 360 rows of probes; 32 gauges of 8
+versions with 360 rows each; two days in half hours; 300 log signatures; 100 alerts. Written out that is 3 MiB at the
+very most, and with the usual 12 buckets, one or two versions and no gauges about 100 KiB.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import TypeVar
 
 import msgspec
 
-from rollbackd.detect.histogram import Histogram, bounds_of
+from rollbackd.detect.days import Days
+from rollbackd.detect.histogram import Histogram
 from rollbackd.detect.series import Series
-from rollbackd.detect.signature import signature
+from rollbackd.detect.signature import merged, signature
 from rollbackd.model import Alert, AnyEvent, Gauge, Latency, Log, Probe, Requests
+from rollbackd.model import bounds as bucket_bounds
 
 MAX_VERSIONS = 8
 MAX_BUCKETS = 64
@@ -57,13 +59,22 @@ class AlertSeen(msgspec.Struct):
 
 
 class History(msgspec.Struct):
-    """Everything remembered of one service's signals."""
+    """Everything remembered of one service's signals.
+
+    `newest_signature` is that of the newest line of a failure level, and `merged_signature` the one that was last
+    found to be another wording of it, and went into it.
+    """
 
     counts: dict[str, Series] = {}
     latency: dict[str, LatencySeries] = {}
+    counts_of_days: Days = msgspec.field(default_factory=Days)
+    latency_of_days: Days = msgspec.field(default_factory=Days)
+    bounds_of_days: tuple[float, ...] = ()
     probes: Series = msgspec.field(default_factory=Series)
-    gauges: dict[str, Series] = {}
+    gauges: dict[str, dict[str, Series]] = {}
     signatures: dict[str, SignatureSeen] = {}
+    newest_signature: str = ""
+    merged_signature: str = ""
     alerts: dict[str, AlertSeen] = {}
     first_at: float | None = None
     last_at: float | None = None
@@ -72,17 +83,18 @@ class History(msgspec.Struct):
         """Remember one event."""
         if isinstance(event, Requests):
             key = event.version or ANY_VERSION
-            self._slot(self.counts, key, Series()).add(event.t, (event.errors, event.total))
+            self._slot(self.counts, key, Series).add(event.t, (event.errors, event.total))
+            self.counts_of_days.add(event.t, (event.errors, event.total))
         elif isinstance(event, Latency):
             self._add_latency(event)
         elif isinstance(event, Probe):
             self.probes.add(event.t, (0.0 if event.up else 1.0, 1.0))
         elif isinstance(event, Gauge):
-            gauge = self.gauges.get(event.name)
-            if gauge is None and len(self.gauges) < MAX_GAUGES:
-                gauge = self.gauges[event.name] = Series()
-            if gauge is not None:
-                gauge.add(event.t, (event.value, 1.0))
+            streams = self.gauges.get(event.name)
+            if streams is None and len(self.gauges) < MAX_GAUGES:
+                streams = self.gauges[event.name] = {}
+            if streams is not None:
+                self._slot(streams, event.version or ANY_VERSION, Series).add(event.t, (event.value, 1.0))
         elif isinstance(event, Log):
             self._add_log(event)
         elif isinstance(event, Alert):
@@ -95,18 +107,22 @@ class History(msgspec.Struct):
 
     def _add_latency(self, event: Latency) -> None:
         buckets = _thinned(event.buckets)
-        series = self._slot(self.latency, event.version or ANY_VERSION, LatencySeries())
-        bounds = bounds_of(tuple(buckets))
+        series = self._slot(self.latency, event.version or ANY_VERSION, LatencySeries)
+        bounds = bucket_bounds(buckets)
         if bounds != series.bounds:
             series.bounds, series.series = bounds, Series(last=series.series.last)
-        series.series.add(event.t, tuple(buckets.values()))
+        sums = tuple(buckets.values())
+        series.series.add(event.t, sums)
+        if bounds == self.bounds_of_days or not self.bounds_of_days or event.version is None:
+            self.bounds_of_days = bounds  # beside a canary's other layout the one that was there first goes on
+            self.latency_of_days.add(event.t, sums)
 
-    def _slot(self, table: dict[str, SlotT], key: str, fresh: SlotT) -> SlotT:
+    def _slot(self, table: dict[str, SlotT], key: str, fresh: type[SlotT]) -> SlotT:
         found = table.get(key)
         if found is None:
             if len(table) >= MAX_VERSIONS:
                 del table[min(table, key=lambda name: _last(table[name]))]
-            found = table[key] = fresh
+            found = table[key] = fresh()
         return found
 
     def _add_log(self, event: Log) -> None:
@@ -114,6 +130,9 @@ class History(msgspec.Struct):
             return
         text = signature(event.message)
         seen = self.signatures.get(text)
+        if seen is None:
+            text, seen = self._merged(text)
+        self.newest_signature = text
         if seen is not None:
             seen.count += 1
             seen.last = max(seen.last, event.t)
@@ -121,6 +140,24 @@ class History(msgspec.Struct):
         if len(self.signatures) >= MAX_SIGNATURES:
             del self.signatures[min(self.signatures, key=lambda name: self.signatures[name].last)]
         self.signatures[text] = SignatureSeen(event.t, event.t, 1)
+
+    def _merged(self, text: str) -> tuple[str, SignatureSeen | None]:
+        """The signature under which a line of a wording not seen before belongs, and what is known of it."""
+        for known, seen in self.signatures.items():
+            together = merged(known, text, seen.count)
+            if together is None:
+                continue
+            if together != known:
+                del self.signatures[known]
+                other = self.signatures.get(together)
+                if other is not None:
+                    seen = SignatureSeen(
+                        min(seen.first, other.first), max(seen.last, other.last), seen.count + other.count
+                    )
+                self.signatures[together] = seen
+                self.merged_signature = known
+            return together, seen
+        return text, None
 
     def _add_alert(self, event: Alert) -> None:
         seen = self.alerts.get(event.name)
@@ -143,12 +180,16 @@ class History(msgspec.Struct):
         Its own streams go, and of the stream of all versions and the probes that stretch; so do the error messages that
         came with it, which are then as new as before.
         """
-        for table in (self.counts, self.latency):
+        tables: tuple[dict[str, Series] | dict[str, LatencySeries], ...] = (self.counts, self.latency)
+        for table in (*tables, *self.gauges.values()):
             table.pop(version, None)
         if (counts := self.counts.get(ANY_VERSION)) is not None:
             counts.cut(after, until)
         if (latency := self.latency.get(ANY_VERSION)) is not None:
             latency.series.cut(after, until)
+        for streams in self.gauges.values():
+            if (gauge := streams.get(ANY_VERSION)) is not None:
+                gauge.cut(after, until)
         self.probes.cut(after, until)
         for text in [text for text, seen in self.signatures.items() if seen.first > after]:
             del self.signatures[text]

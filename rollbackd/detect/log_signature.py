@@ -2,58 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Self
+import math
+from typing import ClassVar, Self
 
-from rollbackd.detect.base import Rule, Scene
+import msgspec
+
+from rollbackd.detect.base import Charge, Rule, Scene, decades
 from rollbackd.detect.history import ERROR_LEVELS
+from rollbackd.detect.sequential import LN10, beginning_weight, excess_evidence
 from rollbackd.detect.settings import LogSignatureSettings
-from rollbackd.detect.signature import signature
 from rollbackd.model import AnyEvent, Evidence, Log, Verdict
 
 MAX_NEW = 50
 """New signatures followed a deployment; a release that logs more kinds of errors than this is caught by the first."""
 
 
-class LogSignature(Rule, tag="log_signature"):
-    """Counts error lines whose signature was never seen before the deployment.
+class NewSignature(msgspec.Struct):
+    """A signature first seen since the deployment: how often, when first and last, and the log weight of its test."""
 
-    A signature convicts once it was logged often enough over at least a warm-up's time: a handful of lines, or a
-    burst while starting, is no reason. `suspects` are the signatures that the undone release brought, which a rollback
-    has to silence.
+    count: int
+    first: float
+    last: float
+    weight: float
+
+
+class LogSignature(Rule, tag="log_signature"):
+    """Sequential test of how often error lines come whose signature was never seen before the deployment.
+
+    A likelihood ratio of Poisson counts since the first such line, against `per_minute` lines; signatures share alpha
+    in the order in which they come, as 1/(k(k+1)). One convicts that has been logged `lines` times over at least a
+    warm-up's time: a handful of lines, or a burst while starting, is no reason. `suspects` are the signatures that
+    the undone release brought, which a rollback has to silence.
     """
 
-    lines: int
+    wants: ClassVar[tuple[type, ...]] = (Log,)
+
+    settings: tuple[int, float]
+    limit: float
     lasting: float
     known_since: float | None = None
-    new: dict[str, tuple[int, float, float]] = {}
+    new: dict[str, NewSignature] = {}
+    shared: list[str] = []
     suspects: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
         settings = scene.rules.log_signature or LogSignatureSettings()
-        return cls(lines=settings.lines, lasting=scene.warmup, known_since=scene.history.first_at)
+        return cls(
+            settings=(settings.lines, settings.per_minute / 60),
+            limit=decades(scene.alpha),
+            lasting=scene.warmup,
+            known_since=scene.history.first_at,
+        )
 
     def fresh(self) -> Self:
-        return type(self)(self.lines, self.lasting, self.known_since, suspects=tuple(self.new))
+        return type(self)(self.settings, self.limit, self.lasting, self.known_since, suspects=tuple(self.new))
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        if not isinstance(event, Log) or event.level.lower() not in ERROR_LEVELS or event.t <= scene.deployed_at:
+        assert isinstance(event, Log)  # noqa: S101
+        if event.level.lower() not in ERROR_LEVELS or event.t <= scene.deployed_at or not self._history_reaches(scene):
             return
-        if not scene.concerns(event.version) or not self._history_reaches(scene):
-            return
-        text = signature(event.message)
+        text, other = scene.history.newest_signature, scene.history.merged_signature
+        if other in self.new and other != text and other not in scene.history.signatures:
+            self.new[text] = self.new.pop(other)  # it was another wording of this
         seen = scene.history.signatures.get(text)
-        if seen is None or seen.first <= scene.deployed_at or scene.neighbours("log", text) is not None:
+        if seen is None or seen.first <= scene.deployed_at or text in self.shared:
             return
-        count, first, _ = self.new.get(text, (0, event.t, event.t))
-        if count or len(self.new) < MAX_NEW:
-            self.new[text] = (count + 1, first, event.t)
+        if not scene.concerns(event.version):
+            self.shared = [*self.shared, text][-MAX_NEW:]  # the old release beside it says it as well
+            self.new.pop(text, None)
+            return
+        found = self.new.get(text)
+        if found is not None:
+            found.count, found.last = found.count + 1, max(event.t, found.last)
+        elif len(self.new) < MAX_NEW:
+            k = len(self.new) + 1
+            age = event.t - scene.deployed_at
+            weight = beginning_weight(age, scene.warmup, scene.warmup, scene.bake) - math.log(k * (k + 1))
+            self.new[text] = NewSignature(1, event.t, event.t, weight)
 
     def _history_reaches(self, scene: Scene) -> bool:
         """Whether the service was watched long enough before for "never seen" to mean something."""
         return self.known_since is not None and self.known_since <= scene.deployed_at - 2 * self.lasting
 
-    def _worst(self) -> tuple[str, tuple[int, float, float]] | None:
+    def _worst(self) -> tuple[str, NewSignature] | None:
         return max(self.new.items(), key=lambda item: self._strength(item[1]), default=None)
 
     @property
@@ -61,36 +93,42 @@ class LogSignature(Rule, tag="log_signature"):
         worst = self._worst()
         return self._strength(worst[1]) if worst is not None else 0.0
 
-    def _strength(self, seen: tuple[int, float, float]) -> float:
-        """Lines; short of what convicts until they have kept coming for `lasting` seconds."""
-        count, first, last = seen
-        if last - first >= self.lasting:
-            return float(count)
-        return min(count, self.lines) * (last - first) / self.lasting
+    def _strength(self, seen: NewSignature) -> float:
+        """Decades; short of what convicts until there were enough lines over long enough."""
+        lines, per_second = self.settings
+        lasted = seen.last - seen.first
+        found = max((excess_evidence(seen.count - 1, per_second * lasted) + seen.weight) / LN10, 0.0)
+        share = min(seen.count / lines, lasted / self.lasting if self.lasting > 0 else 1.0)
+        return found if share >= 1 else min(found, self.limit * share)
 
     @property
     def threshold(self) -> float:
-        return float(self.lines)
+        return self.limit
+
+    def charge(self, scene: Scene) -> Charge:
+        worst = self._worst()
+        assert worst is not None  # noqa: S101  it convicts
+        return Charge(trouble="log", since=worst[1].first, detail=worst[0])
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         """Silence proves nothing, unless it is the silence of the very messages that convicted."""
         seen = scene.history.signatures
         if any(text in seen and seen[text].last > since for text in self.suspects):
             return "degraded"
-        if any(last > since and count > 1 for count, _, last in self.new.values()):
+        if any(one.last > since and one.count > 1 for one in self.new.values()):
             return "degraded"
         return "healthy" if self.suspects else "insufficient"
 
     def evidence(self, scene: Scene) -> Evidence:
         worst = self._worst()
-        verdict: Verdict = "degraded" if self.convicts else "healthy"
+        verdict: Verdict = "degraded" if self.convicts(scene) else "healthy"
         if not self._history_reaches(scene):
             verdict, summary = "insufficient", "the log was not followed long enough before to know what is new"
         elif worst is None:
             summary = "no error message that was not known before"
         else:
-            text, (count, first, last) = worst
-            summary = f"{count} lines in {last - first:.0f} s of an error never seen before: {text}"
+            text, found = worst
+            summary = f"{found.count} lines in {found.last - found.first:.0f} s of an error never seen before: {text}"
         return Evidence(
             rule="log_signature",
             signal="error log",
@@ -98,9 +136,9 @@ class LogSignature(Rule, tag="log_signature"):
             summary=summary,
             unit="lines",
             baseline=0.0,
-            observed=float(worst[1][0]) if worst is not None else 0.0,
-            samples=float(sum(count for count, _, _ in self.new.values())),
+            observed=float(worst[1].count) if worst is not None else 0.0,
+            samples=float(sum(one.count for one in self.new.values())),
             strength=self.strength,
             threshold=self.threshold,
-            onset=worst[1][1] if worst is not None else None,
+            onset=worst[1].first if worst is not None else None,
         )

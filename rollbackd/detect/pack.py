@@ -9,10 +9,11 @@ from rollbackd.detect.availability import Availability
 from rollbackd.detect.base import Rule
 from rollbackd.detect.error_ratio import ErrorRatio
 from rollbackd.detect.latency import LatencyRule
+from rollbackd.detect.level import LevelRule
 from rollbackd.detect.log_signature import LogSignature
 from rollbackd.detect.traffic_loss import TrafficLoss
 
-AnyRule: TypeAlias = ErrorRatio | LatencyRule | Availability | TrafficLoss | LogSignature | AlertRule
+AnyRule: TypeAlias = ErrorRatio | LatencyRule | Availability | TrafficLoss | LogSignature | AlertRule | LevelRule
 """Every kind of rule, so that a watch can be read back from a snapshot."""
 
 PACK: dict[str, type[Rule]] = {
@@ -22,4 +23,5 @@ PACK: dict[str, type[Rule]] = {
     "traffic_loss": TrafficLoss,
     "log_signature": LogSignature,
     "alert": AlertRule,
+    "level": LevelRule,
 }

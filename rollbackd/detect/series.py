@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -26,19 +26,23 @@ class Series(msgspec.Struct):
     last: float | None = None
     interval: float = 0.0
 
-    def add(self, t: float, values: Sequence[float]) -> float:
-        """Append a sample; returns the seconds it covers: 0 for the first, since nobody knows what it covers."""
-        start = t if self.last is None else min(self.last, t)
-        covered = t - start
-        if self.last is not None and covered > 0:
-            usual = self.interval or covered
-            self.interval = usual + 0.1 * (min(covered, 3 * usual) - usual)
-        self.last = t if self.last is None else max(self.last, t)
-        # whole numbers as floats, so that a recording, which holds floats, gives the same bytes
-        bisect.insort_right(self.rows, [float(start), float(t), *map(float, values)], key=_end)
-        if len(self.rows) > MAX_ROWS:
+    def add(self, t: float, values: Iterable[float]) -> None:
+        """Append a sample. The first one covers no time, since nobody knows what it covers."""
+        last, rows = self.last, self.rows
+        t = float(t)
+        values = map(float, values)  # whole numbers too, so that a recording, which holds floats, gives the same bytes
+        if last is None or t < last:
+            bisect.insort_right(rows, [t, t, *values], key=_end)
+            self.last = t if last is None else last
+        else:
+            covered = t - last
+            if covered > 0:
+                usual = self.interval or covered
+                self.interval = usual + 0.1 * (min(covered, 3 * usual) - usual)
+            self.last = t
+            rows.append([last, t, *values])
+        if len(rows) > MAX_ROWS:
             self._compact(self.last)
-        return covered
 
     def newest(self, t: float) -> list[float] | None:
         """The row of the sample of moment `t` that was just added; None where it came late and is not the newest."""
@@ -53,11 +57,7 @@ class Series(msgspec.Struct):
     def window(self, after: float, until: float) -> tuple[float, list[float]]:
         """Seconds covered and sums of the rows that end in `(after, until]`; no sums where there is no such row."""
         seconds, sums = 0.0, list[float]()
-        for row in reversed(self.rows):
-            if row[1] > until:
-                continue
-            if row[1] <= after:
-                break
+        for row in self.backwards(after, until):
             seconds += row[1] - row[0]
             if sums:
                 for k in range(2, len(row)):
@@ -66,13 +66,21 @@ class Series(msgspec.Struct):
                 sums = row[2:]
         return seconds, sums
 
-    def cut(self, after: float, until: float) -> None:
-        """Forget the rows that reach into `(after, until]`."""
-        self.rows = [row for row in self.rows if row[1] <= after or row[0] >= until]
+    def backwards(self, after: float, until: float) -> Iterator[list[float]]:
+        """The rows that end in `(after, until]`, newest first."""
+        for row in reversed(self.rows):
+            if row[1] <= after:
+                return
+            if row[1] <= until:
+                yield row
 
     def between(self, after: float, until: float) -> list[list[float]]:
         """The rows that end in `(after, until]`, oldest first."""
         return [row for row in self.rows if after < row[1] <= until]
+
+    def cut(self, after: float, until: float) -> None:
+        """Forget the rows that reach into `(after, until]`."""
+        self.rows = [row for row in self.rows if row[1] <= after or row[0] >= until]
 
 
 def _end(row: list[float]) -> float:

@@ -12,16 +12,16 @@ from rollbackd.fields import Duration, Model, Ratio, Switch
 class ErrorRatioSettings(Model):
     """Worse means: error ratio above baseline x (1 + tolerance) + floor."""
 
-    tolerance: Annotated[float, Field(ge=0)] = 0.5
+    tolerance: Annotated[float, Field(ge=0)] = 0.15
     """How much larger than the baseline an error ratio may be, as a share of it."""
-    floor: Ratio = 0.001
+    floor: Ratio = 0.0003
     """How much larger than the baseline an error ratio may be, in requests of all requests."""
 
 
 class LatencySettings(Model):
     """Worse means: more requests exceed a baseline quantile than if every request took (1 + tolerance) as long."""
 
-    tolerance: Annotated[float, Field(ge=0)] = 0.15
+    tolerance: Annotated[float, Field(ge=0)] = 0.1
     """How much longer requests may take, as a share of what they took."""
 
 
@@ -40,10 +40,12 @@ class TrafficLossSettings(Model):
 
 
 class LogSignatureSettings(Model):
-    """Worse means: a new error signature was logged at least `lines` times and keeps coming."""
+    """Worse means: an error signature never seen before is logged more often than `per_minute`, and goes on."""
 
-    lines: Annotated[int, Field(ge=1)] = 12
-    """How often a new kind of error must be logged."""
+    lines: Annotated[int, Field(ge=1)] = 8
+    """Fewer lines of a new kind of error convict nobody."""
+    per_minute: Annotated[float, Field(gt=0)] = 1.0
+    """So often a new kind of error may be logged."""
 
 
 class AlertSettings(Model):
@@ -51,8 +53,22 @@ class AlertSettings(Model):
 
     severities: tuple[str, ...] = ("critical", "page")
     """Alerts of other severities are shown, but never convict."""
-    lasting: Duration = 90.0
+    lasting: Duration = 75.0
     """How long the alert must have fired."""
+
+
+class LevelSettings(Model):
+    """Worse means: a backlog is `factor` times as high as ever and grows, or a usage nears its limit as never
+    before."""
+
+    factor: Annotated[float, Field(ge=1)] = 2.0
+    """How many times its highest value of before a backlog may reach."""
+    full: Ratio = 0.8
+    """Up to this share of its limit a usage says nothing."""
+    backlogs: tuple[str, ...] = ("queue", "queued", "backlog", "lag", "pending", "waiting")
+    """Words in the name of a gauge that counts work waiting to be done."""
+    usages: tuple[str, ...] = ("memory", "mem", "heap", "disk")
+    """Words in the name of a gauge that is a share, 0 to 1, of a limit at which the service fails."""
 
 
 class Rules(Model):
@@ -64,3 +80,4 @@ class Rules(Model):
     traffic_loss: Annotated[TrafficLossSettings | None, Switch()] = TrafficLossSettings()
     log_signature: Annotated[LogSignatureSettings | None, Switch()] = LogSignatureSettings()
     alert: Annotated[AlertSettings | None, Switch()] = AlertSettings()
+    level: Annotated[LevelSettings | None, Switch()] = LevelSettings()

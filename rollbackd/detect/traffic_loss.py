@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from typing import Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
-import msgspec
-
-from rollbackd.detect.base import Rule, Scene, decades
+from rollbackd.detect.base import Charge, Rule, Scene, decades
+from rollbackd.detect.chart import course
 from rollbackd.detect.history import ANY_VERSION
-from rollbackd.detect.sequential import LN10
+from rollbackd.detect.noise import PRIOR_SPREAD, Noise, variance_of_mean
+from rollbackd.detect.sequential import LN10, loss_evidence
 from rollbackd.detect.settings import TrafficLossSettings
+from rollbackd.detect.share_test import weight_of
 from rollbackd.model import AnyEvent, Evidence, Requests, Verdict
 
 EXPECT_S = 900.0
 """The rate to be expected is that of the last quarter of an hour: longer, and the time of day moves it."""
 MIN_SAMPLES = 5
-SHARES = (0.5, 0.1, 0.01)
-"""Alternatives: this share of the least rate that would still be no loss."""
+EMPTY = 2 / 3
+"""A sample without any request lasts so much of its time only: a counter that begins anew reads as none, too."""
 
 
 class TrafficLoss(Rule, tag="traffic_loss"):
-    """Sequential test of a count against the least rate that is no loss.
+    """Sequential test of a count against the least that is no loss.
 
-    A likelihood ratio of Poisson counts with the log-likelihood divided by the counts' own overdispersion, mixed over
-    how much remains; evidence is cut off above a sample and never carried below zero (a Page CUSUM of it), since a
-    loss may begin at any time. Only for sources that see all versions in one stream: a canary's share is not known.
+    A likelihood ratio of Poisson counts, divided by the counts' own overdispersion. The stretch of loss begins where
+    the sum of what is missing began to grow (Page 1954), and has to outlast a warm-up. Only for sources that see all
+    versions in one stream: a canary's share is not known.
     """
+
+    wants: ClassVar[tuple[type, ...]] = (Requests,)
 
     remaining: float
     limit: float
     rate: float | None = None
-    dispersion: float = 1.0
-    sums: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(SHARES))
-    onset: float | None = None
+    spread: float = 0.0
+    missing: float = 0.0
+    began: float | None = None
+    ended: float = 0.0
+    lasted: float = 0.0
+    count: float = 0.0
+    least: float = 0.0
+    weight: float = 0.0
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
@@ -46,40 +54,56 @@ class TrafficLoss(Rule, tag="traffic_loss"):
         if len(rows) >= MIN_SAMPLES and total > 0:
             rule.rate = total / seconds
             expected = [(row[3], rule.rate * (row[1] - row[0])) for row in rows]
-            rule.dispersion = max(1.0, sum((n - m) ** 2 / m for n, m in expected) / (len(expected) - 1))
+            wild = sum((n - m) ** 2 - m for n, m in expected) / sum(m * m for _, m in expected)
+            rule.spread = max(wild, PRIOR_SPREAD**2)
         return rule
 
     def fresh(self) -> Self:
-        return type(self)(self.remaining, self.limit, self.rate, self.dispersion)
+        return type(self)(self.remaining, self.limit, self.rate, self.spread)
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
-        if not isinstance(event, Requests) or event.version is not None or self.rate is None:
+        assert isinstance(event, Requests)  # noqa: S101
+        if event.version is not None or self.rate is None or event.t <= scene.deployed_at:
             return
         series = scene.history.counts[ANY_VERSION]
         row = series.newest(event.t)
         seconds = row[1] - row[0] if row is not None else 0.0
-        if row is None or event.t <= scene.warm_at or not 0 < seconds <= 2.5 * series.interval:
+        if row is None or not 0 < seconds <= 2.5 * series.interval:
             return  # after a gap nobody knows how long a sample counted
         least = self.remaining * self.rate * seconds
-        total = row[3]
-        if total < least and scene.neighbours("traffic", "") is not None:
+        self.missing += least - row[3]
+        if self.missing <= 0 or row[3] >= 2 * least:
+            self.missing, self.began, self.lasted, self.count, self.least = 0.0, None, 0.0, 0.0, 0.0
             return
-        most = self.limit * LN10 * seconds / scene.patience(series.interval, severe=False)
-        for k, share in enumerate(SHARES):
-            gain = (total * math.log(share) + least * (1 - share)) / self.dispersion
-            self.sums[k] = max(0.0, self.sums[k] + min(gain, most))
-        if self.strength <= 0:
-            self.onset = None
-        elif self.onset is None:
-            self.onset = row[0]
+        if self.began is None:
+            self.began = max(row[0], scene.deployed_at)
+            self.weight = weight_of(self.began, row[1], scene.deployed_at, scene.warmup, scene.bake)
+        self.lasted += seconds if row[3] > 0 else EMPTY * seconds
+        self.ended, self.count, self.least = row[1], self.count + row[3], self.least + least
 
     @property
     def strength(self) -> float:
-        return max(self.sums) / LN10 - math.log10(len(SHARES)) if any(self.sums) else 0.0
+        if self.began is None or self.count >= self.least:
+            return 0.0
+        wandering = self.spread * variance_of_mean((self.ended - self.began) / Noise().tau)
+        inflation = 1 + self.least * wandering
+        return max((loss_evidence(self.count, self.least, inflation) + self.weight) / LN10, 0.0)
 
     @property
     def threshold(self) -> float:
         return self.limit
+
+    def convicts(self, scene: Scene) -> bool:
+        if self.began is None or scene.now <= scene.warm_at or self.lasted < scene.warmup:
+            return False
+        rate, _ = self._rate_since(scene, scene.now - max(scene.warmup / 2, 1e-3))
+        still = rate is not None and self.rate is not None and rate < self.remaining * self.rate
+        return still and self.strength >= self.limit
+
+    def charge(self, scene: Scene) -> Charge:
+        began = self.began if self.began is not None else scene.deployed_at
+        left = self.remaining * self.count / self.least if self.least else 1.0
+        return Charge(trouble="traffic", since=began, size=left)
 
     def _rate_since(self, scene: Scene, since: float) -> tuple[float | None, float]:
         series = scene.history.counts.get(ANY_VERSION)
@@ -93,12 +117,14 @@ class TrafficLoss(Rule, tag="traffic_loss"):
         return "degraded" if rate < self.remaining * self.rate else "healthy"
 
     def evidence(self, scene: Scene) -> Evidence:
-        rate, total = self._rate_since(scene, self.onset if self.onset is not None else scene.deployed_at)
+        rate, total = self._rate_since(scene, self.began if self.began is not None else scene.deployed_at)
         known = rate is not None and self.rate is not None
+        series = scene.history.counts.get(ANY_VERSION)
+        verdict: Verdict = "healthy" if known else "insufficient"
         return Evidence(
             rule="traffic_loss",
             signal="traffic",
-            verdict="degraded" if self.convicts else ("healthy" if known else "insufficient"),
+            verdict="degraded" if self.convicts(scene) else verdict,
             summary=(
                 f"{rate:.1f} requests/s arrive, before it was {self.rate:.1f}"
                 if known
@@ -110,5 +136,12 @@ class TrafficLoss(Rule, tag="traffic_loss"):
             samples=total,
             strength=self.strength,
             threshold=self.limit,
-            onset=self.onset,
+            onset=self.began,
+            worse=self.remaining * self.rate if self.rate is not None else None,
+            harmed=self.least / self.remaining - self.count if self.began is not None and self.remaining else None,
+            chart=course(series.rows, scene, _rate) if series is not None and known else (),
         )
+
+
+def _rate(row: Sequence[float]) -> float | None:
+    return row[3] / (row[1] - row[0]) if row[1] > row[0] else None

@@ -64,6 +64,7 @@ def _watch(watch: WatchView, now: float) -> Markup:
         ),
         element("progress", value=f"{done:.3f}", max="1", aria_label="share of the bake that is over"),
         element("p", f"{done:.0%} baked, {span(left)} left" if left > 0 else "the bake is over", class_="quiet"),
+        element("p", f"Not held against the release: {watch.excuse}.") if watch.excuse is not None else None,
         element("ul", *(_evidence(item) for item in watch.evidence), class_="evidence") if watch.evidence else None,
         what_happened(worst, watch.deployed_at) if worst is not None else None,
         class_="watch",

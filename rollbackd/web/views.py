@@ -29,7 +29,10 @@ class SourceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WatchView(msgspec.Struct, frozen=True, kw_only=True):
-    """The open watch of a deployment. `evidence` has one entry a rule, as things stand."""
+    """The open watch of a deployment. `evidence` has one entry a rule, as things stand.
+
+    `excuse` is what else explains trouble that a rule would convict the release for, while it does.
+    """
 
     deployment_id: str
     version: str
@@ -39,6 +42,7 @@ class WatchView(msgspec.Struct, frozen=True, kw_only=True):
     is_rollback: bool
     verdict: Verdict
     evidence: tuple[Evidence, ...]
+    excuse: str | None = None
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):

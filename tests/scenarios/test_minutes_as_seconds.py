@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from rollbackd.decide.policy import Policy
@@ -61,12 +63,17 @@ def test_a_bad_release_is_decided_upon_before_its_bake_is_over(
 
 @pytest.mark.parametrize("every", EVERY)
 def test_the_rollback_is_proven_within_seconds(every: float) -> None:
-    service = Service(every=every)
-    events = [*service.deploy("v1", 0), *service.run(0, 12), *service.deploy("v2", 12)]
-    events += [*service.run(12, 19, errors=0.5), *service.deploy("v1", 19, previous="v2"), *service.run(19, 34)]
-    outcomes = play(engine(QUICK), events)
-    assert told(outcomes)[-1] == "v1 verified"
-    assert outcomes[-1].t - START - 19 <= 10
+    """Now and then a few strays make it begin to count anew."""
+    took = []
+    for seed in range(9):
+        service = Service(seed=seed, every=every)
+        events = [*service.deploy("v1", 0), *service.run(0, 12), *service.deploy("v2", 12)]
+        events += [*service.run(12, 19, errors=0.5), *service.deploy("v1", 19, previous="v2"), *service.run(19, 34)]
+        outcomes = play(engine(QUICK), events)
+        assert told(outcomes)[-1] == "v1 verified"
+        took.append(outcomes[-1].t - START - 19)
+    assert statistics.median(took) <= 8
+    assert max(took) <= QUICK.verify_within
 
 
 @pytest.mark.parametrize("every", EVERY)

@@ -14,6 +14,8 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from rollbackd.decide.policy import FleetPolicy, Policy
 from rollbackd.engine import Engine
 from rollbackd.model import (
@@ -142,6 +144,24 @@ class Service:
             height += count
             buckets[bound] = height
         return Latency(t=t, service=self.name, version=version, buckets=buckets)
+
+
+def gathered(events: Iterable[AnyEvent], every: float, first: float) -> Iterator[AnyEvent]:
+    """The same counts as a source would see them that looks less often: at `first`, and every so many seconds after."""
+    counts: Requests | None = None
+    times: Latency | None = None
+    for event in events:
+        looks = round(event.t - START - first) % every == 0
+        if isinstance(event, Requests):
+            if counts is not None:
+                event = replace(event, total=event.total + counts.total, errors=event.errors + counts.errors)
+            counts = None if looks else event
+        elif isinstance(event, Latency):
+            if times is not None:
+                event = replace(event, buckets={text: n + times.buckets[text] for text, n in event.buckets.items()})
+            times = None if looks else event
+        if looks or not isinstance(event, Requests | Latency):
+            yield event
 
 
 def weave(*streams: Iterable[AnyEvent]) -> Iterator[AnyEvent]:

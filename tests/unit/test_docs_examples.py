@@ -122,20 +122,29 @@ def test_the_example_of_a_rule_convicts_on_its_own_evidence_alone(load: Load, mo
         previous="v1",
         deployed_at=100.0,
         now=100.0,
-        neighbours=lambda _trouble, _detail: None,
     )
     kind = load("adding-a-rule.md").Restarts
     rule = kind.open(scene)
     assert isinstance(rule, Rule)
     assert rule.standing(scene, 100.0) == "insufficient"
 
-    for t, value in ((110.0, 7.0), (120.0, 8.0), (130.0, 9.0)):
+    def seen(t: float, value: float) -> None:
+        scene.now = t
+        scene.history.add(restarts(t, value))
         rule.observe(restarts(t, value), scene)
-    assert not rule.convicts
-    rule.observe(restarts(140.0, 10.0), scene)
-    assert rule.convicts
+
+    for t, value in ((90.0, 1.0), (110.0, 7.0), (120.0, 8.0), (130.0, 9.0)):
+        seen(t, value)
+    assert not rule.convicts(scene)
+    seen(140.0, 10.0)
+    assert rule.convicts(scene)
     assert rule.standing(scene, 100.0) == "degraded"
-    assert rule.evidence(scene).onset == 120.0
+    assert rule.charge(scene).since == 120.0
+    assert kind.wants == (Gauge,)
+    found = rule.evidence(scene)
+    assert (found.onset, found.worse) == (120.0, 2.0)
+    assert found.chart[-1][0] == 140.0
 
     assert msgspec.json.decode(msgspec.json.encode(rule), type=kind) == rule, "a watch is written down and read back"
-    assert not rule.fresh().convicts
+    assert not rule.fresh().convicts(scene)
+    assert rule.fresh().evidence(scene).verdict == "insufficient"

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from rollbackd.decide.policy import FleetPolicy, Policy
+from rollbackd.detect.pack import PACK
 from rollbackd.detect.settings import Rules
 from rollbackd.engine import SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent
@@ -79,7 +80,7 @@ def test_a_bad_release_is_rolled_back_once_to_the_last_known_good() -> None:
     assert decision.deployed_at == START
     assert 0 < decision.t - START < 30
     assert {one.verdict for one in decision.guards} == {"pass"}
-    assert len(decision.evidence) == 6
+    assert [one.rule for one in decision.evidence] == list(PACK)
     peek = subject.peek("shop")
     assert (peek.verdict, peek.watch) == ("degraded", None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,33 @@ def test_what_recovered_while_it_was_held_back_is_condemned_and_left_alone() -> 
     assert told(outcomes)[-2:] == ["v2 hold to v1", "v2 condemned"]
     assert subject.peek("shop").verdict == "degraded"
     assert subject.rollback_target("shop") == "v1"
+
+
+@pytest.mark.parametrize("trouble", [{"slower": 5.0}, {"logs": {"worker lost its database": 2.0}}])
+def test_whichever_rule_convicted_it_a_release_that_is_held_back_does_not_become_good(
+    trouble: dict[str, Any],
+) -> None:
+    """Its trouble goes on; probes are well, and so are the shares that fail."""
+    service, subject = Service("shop", rate=40, every=5), engine(POLICY)
+    subject.set_conditions("shop", Conditions(paused="lunch"))
+    events = [*service.deploy("v1", -400), *service.run(-400, 0), *service.deploy("v2", 0)]
+    assert seen(subject, [*events, *service.run(0, 600, **trouble)]) == ["v2 opened", "v2 hold to v1"]
+    assert subject.peek("shop").last_known_good == "v1"
+
+
+def test_the_excuse_for_one_trouble_does_not_cover_another() -> None:
+    """Slow as its neighbour is, and failing as nobody else: it stands as degraded at every moment."""
+    ours, theirs = Service("shop", rate=40, every=5), Service("cart", seed=2, rate=40, every=5)
+    events = [*ours.deploy("v1", -400), *ours.run(-400, 0), *ours.deploy("v2", 0), *ours.run(0, 100)]
+    events += ours.run(100, 250, errors=0.5, slower=4.0)
+    beside = [*theirs.deploy("c1", -400), *theirs.run(-400, 100), *theirs.run(100, 250, slower=6.0)]
+    subject, verdicts = engine(POLICY), set()
+    subject.set_conditions("shop", Conditions(paused="lunch"))
+    for event in weave(events, beside):
+        subject.feed(event)
+        if event.t > START + 200 and event.service == "shop":
+            verdicts.add(subject.peek("shop").verdict)
+    assert verdicts == {"degraded"}
 
 
 def test_a_human_who_undoes_what_was_held_back_is_measured_by_what_was_before_it() -> None:

@@ -14,6 +14,7 @@ from rollbackd.config.document import parse
 from rollbackd.config.faults import Findings
 from rollbackd.config.json_schema import json_schema
 from rollbackd.config.loading import load
+from rollbackd.detect.settings import ErrorRatioSettings
 from tests.unit.config.catalog import FakeCatalog, faults, parsed
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "config").glob("*.yaml"))
@@ -135,7 +136,8 @@ def test_adapters_that_cannot_be_imported_are_left_out(fake: dict[str, Any]) -> 
 def test_defaults_are_written_as_an_operator_would(fake: dict[str, Any]) -> None:
     properties = fake["$defs"]["Defaults"]["properties"]
     assert properties["bake"]["default"] == "1h"
-    assert fake["$defs"]["ErrorRatioSettings"]["properties"]["floor"]["default"] == "0.1%"
+    floor = fake["$defs"]["ErrorRatioSettings"]["properties"]["floor"]
+    assert floor["default"] == f"{100 * ErrorRatioSettings().floor:g}%"
     assert fake["properties"]["listen"]["default"] == "127.0.0.1:9797"
     assert fake["$defs"]["AuthSettings"]["properties"]["anonymous"]["default"] == ["read"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollbackd.detect.history import (
+    ANY_VERSION,
     MAX_ALERTS,
     MAX_BUCKETS,
     MAX_GAUGES,
@@ -13,7 +14,7 @@ from rollbackd.detect.history import (
     AlertSeen,
     History,
 )
-from rollbackd.model import Alert, AlertStatus, Gauge, Latency, Log, Requests
+from rollbackd.model import Alert, AlertStatus, Gauge, Latency, Log, Probe, Requests
 
 
 def requests(t: float, version: str | None = None, total: float = 10, errors: float = 1) -> Requests:
@@ -133,3 +134,67 @@ def test_it_is_known_when_something_was_first_and_last_heard() -> None:
     for t in (50.0, 70.0, 60.0):
         history.add(requests(t))
     assert (history.first_at, history.last_at) == (50.0, 70.0)
+
+
+def gauge(t: float, value: float, version: str | None = None, name: str = "queue") -> Gauge:
+    return Gauge(t=t, service="shop", version=version, name=name, value=value)
+
+
+def test_gauges_are_kept_apart_by_name_and_version() -> None:
+    history = History()
+    for t in range(4):
+        history.add(gauge(t, 10.0, "v1"))
+        history.add(gauge(t, 30.0, "v2"))
+        history.add(gauge(t, -1.0, name="depth"))
+    assert set(history.gauges) == {"queue", "depth"}
+    assert history.gauges["queue"]["v1"].window(-1, 10)[1] == [40.0, 4.0]
+    assert history.gauges["queue"]["v2"].window(-1, 10)[1] == [120.0, 4.0]
+    assert history.gauges["depth"][ANY_VERSION].window(-1, 10)[1] == [-4.0, 4.0]
+
+
+def test_of_many_versions_of_a_gauge_those_seen_lately_are_kept() -> None:
+    history = History()
+    for t in range(100):
+        history.add(gauge(t, 1.0, f"v{t}"))
+    assert len(history.gauges["queue"]) == MAX_VERSIONS
+    assert "v99" in history.gauges["queue"]
+
+
+def test_other_wordings_of_a_message_are_the_same_signature() -> None:
+    history = History()
+    for t, host in enumerate(("alpha", "beta", "gamma", "delta")):
+        history.add(log(t, f"cannot reach host {host} any more"))
+        assert history.newest_signature in history.signatures
+    (text,) = history.signatures
+    assert text == history.newest_signature == "cannot reach host * any more"
+    assert (history.signatures[text].first, history.signatures[text].last) == (0, 3)
+    assert history.signatures[text].count == 4
+
+
+def test_a_message_that_was_always_the_same_takes_no_other_in() -> None:
+    history = History()
+    for t in range(50):
+        history.add(log(t, "cannot reach host alpha any more"))
+    history.add(log(60, "cannot reach host beta any more"))
+    assert len(history.signatures) == 2
+
+
+def test_what_a_condemned_release_left_is_forgotten_and_what_others_left_is_not() -> None:
+    history = History()
+    for t in range(0, 200, 10):
+        for version in ("v1", "v2", None):
+            history.add(requests(t, version))
+            history.add(Latency(t=t, service="shop", version=version, buckets={"0.1": 1, "+Inf": 2}))
+            history.add(gauge(t, 5.0, version))
+        history.add(Probe(t=t, service="shop", up=t < 100, duration=0.1))
+    history.add(log(50, "always said"))
+    history.add(log(150, "brought by the new one"))
+    history.forget("v2", 100, 200)
+    for table in (history.counts, history.latency, history.gauges["queue"]):
+        assert set(table) == {"v1", ANY_VERSION}
+    assert history.counted(("v1",), -1, 300) == (20, 200)
+    assert history.counted((ANY_VERSION,), -1, 300) == (11, 110)
+    assert history.latency[ANY_VERSION].window(-1, 300).total == 22
+    assert history.gauges["queue"][ANY_VERSION].window(-1, 300)[1] == [55.0, 11.0]
+    assert history.probes.window(-1, 300)[1] == [1.0, 11.0]
+    assert set(history.signatures) == {"always said"}

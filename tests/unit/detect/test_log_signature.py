@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from rollbackd.model import AnyEvent, Log
 from tests.support.streams import START, Service, play, told, weave
 from tests.unit.detect.alone import alone, convicted, convicted_after, evidence
@@ -106,3 +108,72 @@ def test_the_evidence_quotes_the_error() -> None:
     assert found.summary.endswith("of an error never seen before: cannot reach db * from worker *")
     assert found.onset is not None
     assert 0 < found.onset - START < 30
+
+
+def every(seconds: float, begin: float, end: float, message: str) -> list[AnyEvent]:
+    """One line each so many seconds; `#` is its number."""
+    count = round((end - begin) / seconds)
+    return [
+        Log(t=START + begin + k * seconds, service="shop", level="error", message=message.replace("#", str(k)))
+        for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "guilty"), [(2.0, True), (10.0, True), (60.0, False), (300.0, False)])
+def test_how_often_a_new_error_comes_decides(seconds: float, guilty: bool) -> None:
+    service = shop()
+    events = [*before(service), *weave(run(service, 0, 1800), every(seconds, 100, 1800, "lost its way"))]
+    assert (convicted(alone("log_signature"), events) is not None) is guilty
+
+
+def test_how_often_it_may_come_is_the_operator_s() -> None:
+    service = shop()
+    events = [*before(service), *weave(run(service, 0, 1800), every(10.0, 100, 1800, "lost its way"))]
+    assert convicted(alone("log_signature", {"per_minute": 30}), events) is None
+    assert convicted(alone("log_signature", {"lines": 1000}), events) is None
+    assert convicted(alone("log_signature"), events) is not None
+
+
+def test_other_wordings_of_a_known_error_are_no_news() -> None:
+    """It names a host each time, and the one that it names now was never named before."""
+    service = shop()
+    hosts = [
+        one for k, host in enumerate("abcde") for one in every(600.0, -550 + k, -500 + k + 550, f"no host {host} up")
+    ]
+    known = sorted(hosts, key=lambda one: one.t)
+    now = every(5.0, 10, 600, "no host zulu up")
+    ran = [*service.deploy("v1", -600), *weave(run(service, -600, 0), known), *service.deploy("v2", 0)]
+    assert convicted(alone("log_signature"), [*ran, *weave(run(service, 0, 600), now)]) is None
+
+
+def test_a_new_error_that_names_another_thing_each_time_is_one_error() -> None:
+    service = shop()
+    names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa")
+    lines = [
+        Log(t=START + 10 + 5 * k, service="shop", level="error", message=f"cannot find cousin {names[k % 10]} any more")
+        for k in range(60)
+    ]
+    subject = alone("log_signature")
+    decision = convicted(subject, [*before(service), *weave(run(service, 0, 300), lines)])
+    assert decision is not None
+    assert "cannot find cousin * any more" in decision.evidence[0].summary
+
+
+def test_each_further_kind_of_error_needs_more_to_convict() -> None:
+    """Else a release with a hundred new messages would be tried a hundred times at the full risk."""
+    strengths = []
+    for others in (0, 20):
+        service, subject = shop(), alone("log_signature", {"lines": 10_000})
+        kinds = [
+            Log(t=START + 5 + k / 10, service="shop", level="error", message=f"kind {chr(97 + k) * 8} seen")
+            for k in range(others)
+        ]
+        play(
+            subject,
+            [*before(service), *weave(run(service, 0, 400), kinds, every(10.0, 20, 400, "lost its way for good"))],
+        )
+        watch = subject.peek("shop").watch
+        assert watch is not None
+        new = getattr(watch.rules["log_signature"], "new", {})
+        strengths.append(new["lost its way for good"].weight)
+    assert strengths[1] < strengths[0] - 3

@@ -19,9 +19,8 @@ def filled(*ends: float) -> Series:
 
 
 def test_nobody_knows_what_the_first_sample_covers() -> None:
-    series = Series()
-    assert series.add(100.0, (1.0,)) == 0.0
-    assert series.add(110.0, (1.0,)) == 10.0
+    assert filled(100).window(*ALWAYS) == (0.0, [1.0, 10.0])
+    assert filled(100, 110).window(*ALWAYS) == (10.0, [2.0, 20.0])
 
 
 def test_a_window_holds_the_rows_that_end_in_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.detect.signature import MAX_CHARS, signature
+from rollbackd.detect.signature import CONSTANT_AFTER, MAX_CHARS, merged, signature
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,47 @@ def test_a_signature_is_short_and_of_one_line_whatever_the_message(message: str)
 def test_a_message_of_ten_megabytes_costs_no_more_than_a_short_one() -> None:
     assert len(signature("x" * 10_000_000)) <= MAX_CHARS
     assert len(signature("'" * 10_000_000)) <= MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "expected"),
+    [
+        ("cannot reach host alpha now", "cannot reach host beta now", "cannot reach host * now"),
+        ("cannot reach host * now", "cannot reach host gamma now", "cannot reach host * now"),
+        ("user alice not found", "user bob not found", "user * not found"),
+        ("cannot reach host alpha now", "cannot reach host alpha now", "cannot reach host alpha now"),
+    ],
+)
+def test_names_that_a_message_mentions_without_quotes_are_particulars(known: str, text: str, expected: str) -> None:
+    assert merged(known, text, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        ("disk full", "disk slow"),  # too short to tell
+        ("cannot reach host alpha", "cannot read file alpha"),  # too different
+        ("cannot reach host alpha now", "cannot reach host alpha"),  # another number of words
+        ("order was lost again", "mail was lost again"),  # its first word says what it is about
+    ],
+)
+def test_different_complaints_are_not_made_one(known: str, text: str) -> None:
+    assert merged(known, text, 1) is None
+
+
+def test_a_word_that_was_always_the_same_belongs_to_the_message() -> None:
+    known, text = "cannot reach host alpha now", "cannot reach host beta now"
+    assert merged(known, text, 1) is not None
+    assert merged(known, text, CONSTANT_AFTER + 1) is None
+    assert merged("cannot reach host * now", text, 1000) == "cannot reach host * now"
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.integers(0, 100))
+def test_what_is_made_one_covers_both(first: str, second: str, count: int) -> None:
+    known, text = signature(first), signature(second)
+    together = merged(known, text, count)
+    if together is None:
+        return
+    words = zip(together.split(" "), known.split(" "), text.split(" "), strict=True)
+    assert all(word == "*" or (word in (mine, "*") and mine == other) for word, mine, other in words)
+    assert merged(together, text, 10**6) == together
