@@ -95,20 +95,18 @@ def _was_so_a_day_before(charge: Charge, deployed: Deployed, own: History, now: 
     far."""
     began = deployed.began_at
     if charge.trouble == "latency":
-        then = own.latency_of_days.a_day_before(now)
         usual = merged([slot.window(began - BASELINE_S, began) for slot in own.latency.values()])
-        if not then or usual.bounds != own.bounds_of_days:
+        if usual.bounds != own.bounds_of_days:
             return False
-        before = Histogram(usual.bounds, tuple(then))
-        return _ratio(before, usual, 0.75) - 1 >= AS_BAD * (charge.size - 1)
-    then, at_deployment = own.counts_of_days.a_day_before(now), own.counts_of_days.a_day_before(began)
-    if not then or not then[1]:
-        return False
+        then = [Histogram(usual.bounds, tuple(sums)) for sums in own.latency_of_days.a_day_before(now)]
+        return any(_ratio(one, usual, 0.75) - 1 >= AS_BAD * (charge.size - 1) for one in then)
+    rows = [sums for sums in own.counts_of_days.a_day_before(now) if sums[1] > 0]
     if charge.trouble == "errors":
         failed, total = own.counted(tuple(own.counts), began - BASELINE_S, began)
-        return total > 0 and then[0] / then[1] - failed / total >= AS_BAD * charge.size
-    if charge.trouble == "traffic" and at_deployment and at_deployment[1]:
-        return 1 - then[1] / at_deployment[1] >= AS_BAD * (1 - charge.size)
+        return total > 0 and any(one[0] / one[1] - failed / total >= AS_BAD * charge.size for one in rows)
+    at_deployment = [sums[1] for sums in own.counts_of_days.a_day_before(began)]
+    if charge.trouble == "traffic" and at_deployment:
+        return any(1 - one[1] / max(*at_deployment, 1.0) >= AS_BAD * (1 - charge.size) for one in rows)
     return False
 
 

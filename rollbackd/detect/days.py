@@ -32,11 +32,10 @@ class Days(msgspec.Struct):
         if len(self.rows) > MAX_ROWS:
             del self.rows[0]
 
-    def a_day_before(self, t: float) -> list[float]:
-        """Sums around the same time of the day before: of the half hour that holds it and its nearer neighbour; empty
-        where nothing is known of both."""
+    def a_day_before(self, t: float) -> list[list[float]]:
+        """Sums of the half hours around the same time of the day before: the one that holds it and its nearer
+        neighbour, as far as they are known."""
         then = t - DAY_S
         begin = then - then % ROW_S
         nearer = begin + (ROW_S if then - begin > ROW_S / 2 else -ROW_S)
-        found = [row[1:] for row in self.rows if row[0] in (begin, nearer)]
-        return [sum(column) for column in zip(*found, strict=True)] if len(found) == 2 else []
+        return [row[1:] for row in self.rows if row[0] in (begin, nearer)]

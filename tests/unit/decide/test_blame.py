@@ -305,3 +305,23 @@ def test_trouble_that_outlasts_the_shared_incident_is_blamed_on_the_release() ->
     beside = [*theirs.run(-1200, 200), *theirs.run(200, 500, errors=0.4), *theirs.run(500, 1500)]
     (decision,) = decisions(play(two({}), weave(events, beside)))
     assert 500 < decision.t - START < 1500
+
+
+# -- the day before
+
+
+@pytest.mark.parametrize(
+    ("rule", "trouble"),
+    [("error_ratio", {"errors": 0.2}), ("latency", {"slower": 4.0}), ("traffic_loss", {"rate": 0.1})],
+)
+@pytest.mark.parametrize("every_day", [True, False])
+def test_what_was_the_same_at_this_time_the_day_before_is_not_held_against_it(
+    rule: str, trouble: dict[str, Any], every_day: bool
+) -> None:
+    """A job that runs at night, every night, or this night only."""
+    subject, night, day = Service(rate=1, every=60, probed=False), (1200.0, 4800.0), 86_400.0
+    before = trouble if every_day else {}
+    events = [*subject.deploy("v1", -day - 7200), *subject.run(-day - 7200, night[0] - day)]
+    events += [*subject.run(night[0] - day, night[1] - day, **before), *subject.run(night[1] - day, 0)]
+    events += [*subject.deploy("v2", 0), *subject.run(0, night[0]), *subject.run(*night, **trouble)]
+    assert (convicted(alone(rule, bake=7200), events) is None) == every_day
