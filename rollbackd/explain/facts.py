@@ -14,10 +14,16 @@ AT_ONCE_S = 1.0
 SAMPLE_S = 10.0
 """What samples show began when the sample did, so trouble may seem older by up to the usual interval between two."""
 
-STATISTICAL = frozenset({"error_ratio", "latency", "traffic_loss", "level"})
-"""The rules whose strength is in decades of evidence; the others rest on persistence."""
-PERSISTENCE: Mapping[str, str] = {"availability": " s down", "log_signature": " lines", "alert": " s of firing"}
-"""What the strength of the other rules counts."""
+STATISTICAL = frozenset({"error_ratio", "latency", "traffic_loss"})
+"""The rules whose strength bounds how often chance convicts over a whole bake; the others rest on persistence."""
+PERSISTENCE: Mapping[str, str] = {
+    "availability": " s down",
+    "log_signature": " decades of a rate",
+    "alert": " s of firing",
+    "level": " decades of ranks",
+}
+"""What the strength of the other rules counts. Error lines come in bursts, and ranks have no bound over a whole bake, so
+neither claims odds."""
 HARM: Mapping[str, str] = {
     "error_ratio": "failed",
     "latency": "were slow",

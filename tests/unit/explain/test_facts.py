@@ -23,7 +23,7 @@ from tests.support.backend import NOW, decision, evidence
         (float("inf"), "once in a billion such"),
     ],
 )
-@pytest.mark.parametrize("rule", ["error_ratio", "latency", "traffic_loss", "level"])
+@pytest.mark.parametrize("rule", ["error_ratio", "latency", "traffic_loss"])
 def test_decades_are_told_as_odds_and_never_rounded_up(rule: str, strength: float, said: str) -> None:
     words = how_sure(evidence(rule, strength))
     assert words.startswith("by chance at most")
@@ -39,7 +39,8 @@ def test_less_than_what_convicts_is_not_told_as_sure(strength: float, begins: st
     ("rule", "said"),
     [
         ("availability", "50 s down, 45 convict"),
-        ("log_signature", "50 lines, 45 convict"),
+        ("log_signature", "50 decades of a rate, 45 convict"),
+        ("level", "50 decades of ranks, 45 convict"),
         ("alert", "50 s of firing, 45 convict"),
         ("somebody_elses", "50, 45 convict"),
     ],
