@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-WITHIN = 1.92
-"""Nats below the best moment's likelihood up to which a moment is as good as any: half the 95 % quantile of chi-square
-with one degree of freedom (Wilks 1938), the usual choice for a change point too (Siegmund 1988)."""
+WITHIN = 3.68
+"""Nats below the best moment's likelihood up to which a moment is as good as any: half the 95 % critical value 7.35
+of the likelihood ratio of a change point (Hansen 2000, "Sample splitting and threshold estimation", table I)."""
 
 
 class Onset(msgspec.Struct, frozen=True):

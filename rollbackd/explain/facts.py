@@ -22,8 +22,8 @@ PERSISTENCE: Mapping[str, str] = {
     "alert": " s of firing",
     "level": " decades of ranks",
 }
-"""What the strength of the other rules counts. Error lines come in bursts, and ranks have no bound over a whole bake, so
-neither claims odds."""
+"""What the strength of the other rules counts. Error lines come in bursts, and ranks have no bound over a whole bake,
+so neither claims odds."""
 HARM: Mapping[str, str] = {
     "error_ratio": "failed",
     "latency": "were slow",
