@@ -13,7 +13,7 @@ from rollbackd.detect.sequential import LN10, beginning_weight, share_evidence, 
 
 LEEWAY = 1.1
 """A stretch of trouble goes on while more than so many times the null fails on the whole."""
-FEWEST = 6.0
+FEWEST = 8.0
 """Fewer failures than this convict nobody: two or three strays are everybody's."""
 FEWEST_OF_SAMPLE = 1.0
 """Of a sample's failures so many count among the fewest, or a tenth of its requests: what fails together is one
