@@ -35,8 +35,8 @@ class Policy(Model):
     warmup: Duration = 60.0
     """How long after a deployment trouble may pass for a warm-up; only failure of more than a tenth acts sooner."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.001
-    """How probable a rollback by mere chance may be over one whole bake, shared among the rules: a bound for requests that
-    fail independently and a baseline that is known."""
+    """How probable a rollback by mere chance may be over one whole bake, shared among the rules: a bound for requests
+    that fail independently and a baseline that is known."""
     rules: Rules = Rules()
     depends_on: tuple[str, ...] = ()
     """Services that this one calls: trouble that began there is not held against a deployment here."""
