@@ -143,7 +143,10 @@ class History(msgspec.Struct):
 
     def _merged(self, text: str) -> tuple[str, SignatureSeen | None]:
         """The signature under which a line of a wording not seen before belongs, and what is known of it."""
+        begin, blanks = text.partition(" ")[0] + " ", text.count(" ")
         for known, seen in self.signatures.items():
+            if not known.startswith(begin) or known.count(" ") != blanks:
+                continue  # told without taking it apart: a storm of messages asks this of each for each
             together = merged(known, text, seen.count)
             if together is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 
 MAX_CHARS = 300
@@ -43,6 +44,8 @@ def merged(known: str, text: str, count: int) -> str | None:
     """
     ours, theirs = known.split(" "), text.split(" ")
     if len(ours) != len(theirs) or len(ours) < ALIKE or ours[0] != theirs[0]:
+        return None
+    if sum(map(operator.ne, ours, theirs)) > len(ours) // ALIKE + known.count("*"):
         return None
     words = [mine if mine == other else "*" for mine, other in zip(ours, theirs, strict=True)]
     differ = sum(word == "*" and mine != "*" for word, mine in zip(words, ours, strict=True))
