@@ -22,7 +22,7 @@ from rollbackd.detect.signature import merged as merged_signature
 
 LATELY_S = 60.0
 """Trouble that services share shows within this long, or since the onset."""
-STILL_S = 180.0
+STILL_S = 420.0
 """A neighbour is in the same trouble while it has been within so long."""
 SLACK_S = 15.0
 """Services are sampled at different moments: an onset is the same within so many seconds."""
@@ -141,11 +141,12 @@ def _shares(charge: Charge, deployed: Deployed, own: History, other: Other, now:
     since = charge.since - SLACK_S
     if charge.trouble in ("errors", "latency"):
         since = max(since, now - STILL_S)  # a neighbour that has recovered is no excuse any more
-    theirs = _suffers(charge, other.history, since, now)
+    before = charge.since - 2 * SLACK_S
+    theirs = _suffers(charge, other.history, since, now, before)
     if theirs is None and now - LATELY_S > charge.since:
-        theirs = _suffers(charge, other.history, now - LATELY_S, now)
+        theirs = _suffers(charge, other.history, now - LATELY_S, now, before)
     if theirs is None and charge.trouble == "latency":
-        return _together("errors", own, other.history, since, now)
+        return _together("errors", own, other.history, charge.since - SLACK_S, now)
     if theirs is None:
         return False
     calls_us = charge.trouble in ("errors", "latency") and deployed.began_with_it(charge.since)
@@ -154,17 +155,19 @@ def _shares(charge: Charge, deployed: Deployed, own: History, other: Other, now:
 
 def _was_before(charge: Charge, other: Other) -> bool:
     """Whether the other service was in that trouble before this one."""
-    return _suffers(charge, other.history, charge.since - 3 * LATELY_S, charge.since - SLACK_S) is not None
+    until = charge.since - SLACK_S
+    since = charge.since - 3 * LATELY_S
+    return _suffers(charge, other.history, since, until, since - SLACK_S) is not None
 
 
-def _suffers(charge: Charge, history: History, since: float, until: float) -> float | None:
+def _suffers(charge: Charge, history: History, since: float, until: float, before: float) -> float | None:
     """How much the service suffers from this kind of trouble, in the charge's measure; None where it does not
     comparably."""
     if charge.trouble == "level":
-        found = _level_ratio(history, charge.detail, since, until)
+        found = _level_ratio(history, charge.detail, until, before)
         return found if found is not None and found - 1 > 0.3 * (charge.size - 1) else None
     measure = _MEASURES.get(charge.trouble)
-    found = measure(history, since, until) if measure is not None else None
+    found = measure(history, since, until, before) if measure is not None else None
     if found is None:
         return None
     if charge.trouble == "traffic":
@@ -177,28 +180,32 @@ def _suffers(charge: Charge, history: History, since: float, until: float) -> fl
 def _together(trouble: Trouble, own: History, other: History, since: float, now: float) -> bool:
     """Whether both services are in this trouble."""
     measure = _MEASURES[trouble]
-    return measure(own, since, now) is not None and measure(other, since, now) is not None
+    return (
+        measure(own, since, now, since - SLACK_S) is not None
+        and measure(other, since, now, since - SLACK_S) is not None
+    )
 
 
-# -- how one service fares from `since` until then, against its own time before; None where it is in no such trouble
+# -- how one service fares from `since` until then, against its own time until `before`; None where it is in no such
+# trouble
 
 
-def _failing(history: History, since: float, until: float) -> float | None:
+def _failing(history: History, since: float, until: float, before: float) -> float | None:
     """The excess share of failures."""
     failed, total = history.counted(tuple(history.counts), since, until)
-    failed_before, before = history.counted(tuple(history.counts), until - BASELINE_S, since - SLACK_S)
-    if not total or not before:
+    failed_before, total_before = history.counted(tuple(history.counts), before - BASELINE_S, before)
+    if not total or not total_before:
         return None
-    usual = wilson(failed_before, before)[1]
+    usual = wilson(failed_before, total_before)[1]
     null = 1.2 * usual + 0.0003
     if failed <= null * total or share_evidence(failed, total, null) < LIKELY:
         return None
-    return failed / total - failed_before / before
+    return failed / total - failed_before / total_before
 
 
-def _slower(history: History, since: float, until: float) -> float | None:
+def _slower(history: History, since: float, until: float, before: float) -> float | None:
     """The factor by which requests are slower."""
-    usual = merged([slot.window(until - BASELINE_S, since - SLACK_S) for slot in history.latency.values()])
+    usual = merged([slot.window(before - BASELINE_S, before) for slot in history.latency.values()])
     now = merged([slot.window(since, until) for slot in history.latency.values()])
     if not usual.total or not now.total or now.bounds != usual.bounds:
         return None
@@ -214,10 +221,10 @@ def _ratio(now: Histogram, usual: Histogram, q: float) -> float:
     return max(now.quantile(q) / max(usual.quantile(q), 1e-9), 1.0)
 
 
-def _less_traffic(history: History, since: float, until: float) -> float | None:
+def _less_traffic(history: History, since: float, until: float, before: float) -> float | None:
     """The share of the requests that is left."""
     seconds, sums = _rates(history, since, until)
-    usual_seconds, usual = _rates(history, since - BASELINE_S / 4, since - SLACK_S)
+    usual_seconds, usual = _rates(history, before - BASELINE_S / 4, before)
     if not seconds or not usual_seconds or usual / usual_seconds * seconds < FEW:
         return None
     left = (sums / seconds) / (usual / usual_seconds)
@@ -233,26 +240,26 @@ def _rates(history: History, after: float, until: float) -> tuple[float, float]:
     return seconds, requests
 
 
-def _down(history: History, since: float, until: float) -> float | None:
+def _down(history: History, since: float, until: float, before: float) -> float | None:
     """Seconds down, where more than a stray probe failed and that is not as ever."""
     _, sums = history.probes.window(since, until)
-    _, before = history.probes.window(since - BASELINE_S, since - SLACK_S)
-    if not sums or sums[0] < 2 or (before and before[0] > before[1] / 2):
+    _, usual = history.probes.window(before - BASELINE_S, before)
+    if not sums or sums[0] < 2 or (usual and usual[0] > usual[1] / 2):
         return None
     return sums[0] * history.probes.interval
 
 
-def _level_ratio(history: History, name: str, since: float, until: float) -> float | None:
+def _level_ratio(history: History, name: str, until: float, before: float) -> float | None:
     """How many times its usual value the gauge has, lately."""
     for series in history.gauges.get(name, {}).values():
         _, now = series.window(until - 2 * LATELY_S, until)
-        _, usual = series.window(since - BASELINE_S, since - SLACK_S)
+        _, usual = series.window(before - BASELINE_S, before)
         if now and usual and usual[0] > 0:
             return (now[0] / now[1]) / (usual[0] / usual[1])
     return None
 
 
-_MEASURES: dict[Trouble, Callable[[History, float, float], float | None]] = {
+_MEASURES: dict[Trouble, Callable[[History, float, float, float], float | None]] = {
     "errors": _failing,
     "latency": _slower,
     "traffic": _less_traffic,
