@@ -22,7 +22,7 @@ from rollbackd.detect.signature import merged as merged_signature
 
 LATELY_S = 60.0
 """Trouble that services share shows within this long, or since the onset."""
-STILL_S = 420.0
+STILL_S = 1800.0
 """A neighbour is in the same trouble while it has been within so long."""
 SLACK_S = 15.0
 """Services are sampled at different moments: an onset is the same within so many seconds."""
