@@ -148,6 +148,8 @@ class Engine:
         if watch.is_rollback:
             yield from self._judge_rollback(state, watch, scene, policy)
             return
+        if watch.held is not None and scene.now - watch.held_at < ASK_AGAIN_S:
+            return  # the guards are not asked yet, and whoever else suffers need not be either
         convicting = watch.convicting(scene, looked)
         if convicting and watch.previous is None:
             self._begin_anew(state, watch, policy)

@@ -148,7 +148,8 @@ class Trial:
         if opened is None:
             return _because(about, "not_new", f"{about.version} was in place already, so nothing changed")
         if nothing is not None:
-            return _because(about, "no_series", f"no series that can be counted fits {nothing}: see --match")
+            reason = f"the server has nothing of {nothing} for that time: older than it keeps, or see --match"
+            return _because(about, "no_series", reason)
         if opened.is_rollback:
             return _rollback(about, ended)
         if opened.previous is None:

@@ -34,6 +34,10 @@ from rollbackd.telemetry import configure_logs
 _durations: TypeAdapter[float] = TypeAdapter(Duration)
 
 
+LOOK_BACK_S = 30 * 86400.0
+"""How far back the ledger's deployments are judged unless --since says."""
+
+
 def add(commands: Commands) -> None:
     """Register the command."""
     parser = commands.add_parser(
@@ -53,7 +57,9 @@ def add(commands: Commands) -> None:
     )
     server.add_argument("--step", type=_span, default=15.0, metavar="TIME", help="time between two looks (15s)")
     past = parser.add_argument_group("which deployments")
-    past.add_argument("--since", type=_span, default=30 * 86400.0, metavar="TIME", help="how far back (30d)")
+    past.add_argument(
+        "--since", type=_span, metavar="TIME", help="how far back (30d; with --deployments all that it holds)"
+    )
     past.add_argument("--baseline", type=_span, default=3600.0, metavar="TIME", help="time read before each (1h)")
     past.add_argument("--deployments", type=Path, metavar="CSV", help="read them from this file, not from the ledger")
     past.add_argument("--service", action="append", metavar="NAME", help="of this service alone; may be repeated")
@@ -94,7 +100,8 @@ async def _run(
 ) -> None:
     now, config = clock.now(), loaded.config
     every = await _deployments(options, loaded, now)
-    wanted = _wanted(options, every, config.services.keys(), now)
+    since = _since(options, every, now)
+    wanted = _wanted(options, every, config.services.keys(), since, now)
     needed = windows(wanted, every, config.policy_for, options.baseline, options.step, now)
     saving = Saving(options.save, options.config.read_bytes()) if options.save is not None else None
     story = Story(options.color) if options.format == "text" else None
@@ -110,11 +117,14 @@ async def _run(
             raise Unreachable(f"{error}: is --prometheus right, and does the server run?") from None
         report = BacktestReport(
             prometheus=prometheus.shown,
-            since=now - options.since,
+            since=since,
             until=now,
             judgements=tuple(judgements),
             summary=summary_of(judgements),
-            notes=tuple(f"the server warns: {text} ({count} times)" for text, count in prometheus.warnings.items()),
+            notes=(
+                *_left_out(every, since),
+                *(f"the server warns: {t} ({n} times)" for t, n in prometheus.warnings.items()),
+            ),
         )
     if story is not None:
         story.end(report, options.save)
@@ -140,15 +150,29 @@ async def _deployments(options: argparse.Namespace, loaded: Loaded, now: float) 
         raise Permanent(f"{error} (or name the deployments with --deployments CSV)") from None
 
 
+def _since(options: argparse.Namespace, every: Sequence[Deployment], now: float) -> float:
+    """From when on deployments are judged: as asked for; else all that a CSV names, and of the ledger's a month's."""
+    if options.since is not None:
+        return now - float(options.since)
+    if options.deployments is not None:
+        return min((one.deployed_at for one in every), default=now)
+    return now - LOOK_BACK_S
+
+
+def _left_out(every: Sequence[Deployment], since: float) -> tuple[str, ...]:
+    """What is not judged for being too long ago, so that nobody takes it for good."""
+    older = sum(one.deployed_at < since for one in every)
+    return (f"{older} older than {moment(since)} left out: look further back with --since",) if older else ()
+
+
 def _wanted(
-    options: argparse.Namespace, every: Sequence[Deployment], configured: Iterable[str], now: float
+    options: argparse.Namespace, every: Sequence[Deployment], configured: Iterable[str], since: float, now: float
 ) -> list[Deployment]:
     """The deployments to be judged. Raises Usage and Permanent where there are none."""
     known = {*configured, *(one.service for one in every)}
     for name in options.service or ():
         if name not in known:
             raise Usage(f"--service: there is no service `{name}`; known: {', '.join(sorted(known)) or 'none'}")
-    since = now - options.since
     wanted = [
         one
         for one in every
@@ -158,6 +182,7 @@ def _wanted(
         place = options.deployments or "the ledger"
         raise Permanent(
             f"{place} holds no such deployment since {moment(since)}: "
-            "look further back with --since, or name the deployments with --deployments CSV"
+            "look further back with --since"
+            + ("" if options.deployments else ", or name the deployments with --deployments CSV")
         )
     return wanted

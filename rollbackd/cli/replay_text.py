@@ -22,7 +22,7 @@ class Sum:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{self.decided[action]} {action}" for action in ("rollback", "hold", "escalate"))
-        return f"{self.recordings} recordings: {self.watched} deployments watched, {kinds}."
+        return f"{_count(self.recordings, 'recording')}: {_count(self.watched, 'deployment')} watched, {kinds}."
 
 
 def print_sum(total: Sum, color: str) -> None:
@@ -47,4 +47,8 @@ def print_story(path: Path, outcomes: Iterable[Outcome], color: str, total: Sum)
             watch_change_text(out, outcome)
     total.recordings += 1
     total.watched += watched
-    out.print(f"{watched} deployments watched, {decided} decisions.")
+    out.print(f"{_count(watched, 'deployment')} watched, {_count(decided, 'decision')}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

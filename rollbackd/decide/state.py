@@ -1,6 +1,6 @@
 """What the engine keeps: plain data, bounded for each service.
 
-Written out, a service takes 4 MiB at the very most, whatever it is fed: its history (see there), 52 releases, and two
+Written out, a service takes 8 MiB at the very most, whatever it is fed: its history (see there), 52 releases, and two
 watches whose rules keep so many numbers and no more.
 """
 

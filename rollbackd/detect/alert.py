@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from rollbackd.detect.base import Charge, Rule, Scene
+from rollbackd.detect.base import BASELINE_S, Charge, Rule, Scene
 from rollbackd.detect.settings import AlertSettings
 from rollbackd.model import Alert, AnyEvent, Evidence, Gauge, Latency, Log, Probe, Requests, Verdict
+
+OFTEN = 2
+"""An alert that fired so often in the hour before the deployment comes and goes by itself."""
 
 
 class AlertRule(Rule, tag="alert"):
@@ -41,6 +44,8 @@ class AlertRule(Rule, tag="alert"):
         for name, seen in scene.history.alerts.items():
             if seen.until is not None or seen.since <= scene.deployed_at or self.excused.get(name) == seen.since:
                 continue
+            if sum(scene.deployed_at - BASELINE_S < at <= scene.deployed_at for at in seen.before) >= OFTEN:
+                continue  # it comes and goes, and did before
             if seen.severity.lower() not in self.severities or (self.since is not None and seen.since >= self.since):
                 continue
             self.name, self.since, self.fired = name, seen.since, scene.now - seen.since

@@ -32,6 +32,10 @@ class Days(msgspec.Struct):
         if len(self.rows) > MAX_ROWS:
             del self.rows[0]
 
+    def cut(self, after: float, until: float) -> None:
+        """Forget the half hours that reach into `(after, until]`."""
+        self.rows = [row for row in self.rows if row[0] + ROW_S <= after or row[0] >= until]
+
     def a_day_before(self, t: float) -> list[list[float]]:
         """Sums of the half hours around the same time of the day before: the one that holds it and its nearer
         neighbour, as far as they are known."""

@@ -209,6 +209,8 @@ class ErrorRatio(Rule, tag="error_ratio"):
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         errors, total = scene.history.counted((scene.own(scene.history.counts),), since, scene.now)
+        if self.test is None and errors >= FEWEST and errors > total / 2:
+            return "degraded"  # no worse than what is not known, and no release to go back to
         if self.test is None or total <= 0:
             return "insufficient"
         null = max(self.test.null, self._null_beside(scene, max(since, scene.deployed_at)))

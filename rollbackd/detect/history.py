@@ -1,7 +1,7 @@
 """What is remembered of one service: bounded, whatever it is fed.
 
 Bounds: 8 versions, each 360 rows of counts and 360 rows of at most 64 buckets; 360 rows of probes; 32 gauges of 8
-versions with 360 rows each; two days in half hours; 300 log signatures; 100 alerts. Written out that is 3 MiB at the
+versions with 360 rows each; two days in half hours; 300 log signatures; 100 alerts. Written out that is 6 MiB at the
 very most, and with the usual 12 buckets, one or two versions and no gauges about 100 KiB.
 """
 
@@ -24,6 +24,9 @@ MAX_BUCKETS = 64
 MAX_GAUGES = 32
 MAX_SIGNATURES = 300
 MAX_ALERTS = 100
+MAX_FIRINGS = 6
+KNOWN = 5
+"""A signature seen so often is known."""
 ERROR_LEVELS = frozenset({"error", "critical", "fatal", "alert", "emergency", "panic"})
 
 ANY_VERSION = ""
@@ -43,26 +46,29 @@ class LatencySeries(msgspec.Struct):
 
 
 class SignatureSeen(msgspec.Struct):
-    """One log signature of a failure level: when first and last, and how often."""
+    """One log signature of a failure level: when first and last, how often, and when other wordings of it first
+    came."""
 
     first: float
     last: float
     count: int
+    widened: float | None = None
 
 
 class AlertSeen(msgspec.Struct):
-    """One alert: firing since `since`, until `until` (None while it fires)."""
+    """One alert: firing since `since`, until `until` (None while it fires), and since when it fired `before`."""
 
     since: float
     until: float | None
     severity: str
+    before: tuple[float, ...] = ()
 
 
 class History(msgspec.Struct):
     """Everything remembered of one service's signals.
 
     `newest_signature` is that of the newest line of a failure level, and `merged_signature` the one that was last
-    found to be another wording of it, and went into it.
+    found to be another wording of it, and went into it. `logs` is whether any line was ever seen.
     """
 
     counts: dict[str, Series] = {}
@@ -75,6 +81,7 @@ class History(msgspec.Struct):
     signatures: dict[str, SignatureSeen] = {}
     newest_signature: str = ""
     merged_signature: str = ""
+    logs: bool = False
     alerts: dict[str, AlertSeen] = {}
     first_at: float | None = None
     last_at: float | None = None
@@ -96,6 +103,7 @@ class History(msgspec.Struct):
             if streams is not None:
                 self._slot(streams, event.version or ANY_VERSION, Series).add(event.t, (event.value, 1.0))
         elif isinstance(event, Log):
+            self.logs = True
             self._add_log(event)
         elif isinstance(event, Alert):
             self._add_alert(event)
@@ -131,18 +139,25 @@ class History(msgspec.Struct):
         text = signature(event.message)
         seen = self.signatures.get(text)
         if seen is None:
-            text, seen = self._merged(text)
+            text, seen = self._merged(text, event.t)
         self.newest_signature = text
         if seen is not None:
             seen.count += 1
             seen.last = max(seen.last, event.t)
             return
         if len(self.signatures) >= MAX_SIGNATURES:
-            del self.signatures[min(self.signatures, key=lambda name: self.signatures[name].last)]
+            del self.signatures[min(self.signatures, key=self._worth)]
         self.signatures[text] = SignatureSeen(event.t, event.t, 1)
 
-    def _merged(self, text: str) -> tuple[str, SignatureSeen | None]:
+    def _worth(self, text: str) -> tuple[int, float]:
+        """What was seen once goes before what is known to come again, the longest ago first."""
+        seen = self.signatures[text]
+        return min(seen.count, KNOWN), seen.last
+
+    def _merged(self, text: str, t: float) -> tuple[str, SignatureSeen | None]:
         """The signature under which a line of a wording not seen before belongs, and what is known of it."""
+        if len(self.signatures) >= MAX_SIGNATURES:
+            return text, None  # in a storm of messages each would be held against hundreds
         begin, blanks = text.partition(" ")[0] + " ", text.count(" ")
         for known, seen in self.signatures.items():
             if not known.startswith(begin) or known.count(" ") != blanks:
@@ -153,10 +168,12 @@ class History(msgspec.Struct):
             if together != known:
                 del self.signatures[known]
                 other = self.signatures.get(together)
+                widened = seen.widened if seen.widened is not None else t
                 if other is not None:
-                    seen = SignatureSeen(
-                        min(seen.first, other.first), max(seen.last, other.last), seen.count + other.count
-                    )
+                    first, last = min(seen.first, other.first), max(seen.last, other.last)
+                    widened = min(widened, other.widened if other.widened is not None else t)
+                    seen = SignatureSeen(first, last, seen.count + other.count)
+                seen.widened = widened
                 self.signatures[together] = seen
                 self.merged_signature = known
             return together, seen
@@ -175,7 +192,8 @@ class History(msgspec.Struct):
             del self.alerts[
                 min(self.alerts, key=lambda name: (self.alerts[name].until is None, self.alerts[name].since))
             ]
-        self.alerts[event.name] = AlertSeen(event.t, None, event.severity)
+        before = (*seen.before, seen.since)[-MAX_FIRINGS:] if seen is not None else ()
+        self.alerts[event.name] = AlertSeen(event.t, None, event.severity, before)
 
     def forget(self, version: str, after: float, until: float) -> None:
         """Take out what a condemned release left in `(after, until]`, so that it is nobody's baseline.
@@ -194,6 +212,8 @@ class History(msgspec.Struct):
             if (gauge := streams.get(ANY_VERSION)) is not None:
                 gauge.cut(after, until)
         self.probes.cut(after, until)
+        self.counts_of_days.cut(after, until)
+        self.latency_of_days.cut(after, until)
         for text in [text for text, seen in self.signatures.items() if seen.first > after]:
             del self.signatures[text]
 

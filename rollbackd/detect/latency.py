@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import reduce
 from typing import ClassVar, Self
@@ -26,6 +27,8 @@ FLOOR = 0.002
 """So many more requests of all may be slower than any bound."""
 TAIL = 0.01
 """Slowdowns are read no further out than at the 99th percentile."""
+SHARED = math.log10(len(SHARES))
+"""Decades that the best of so many tests owes to their number."""
 MIN_BASELINE = 100.0
 """Requests that must have been seen before for a distribution to be known."""
 LOAD_POWER = 0.15
@@ -76,7 +79,7 @@ class LatencyRule(Rule, tag="latency"):
     @classmethod
     def open(cls, scene: Scene) -> Self:
         settings = scene.rules.latency or LatencySettings()
-        rule = cls(limit=decades(scene.alpha / len(SHARES)), tolerance=settings.tolerance)
+        rule = cls(limit=decades(scene.alpha), tolerance=settings.tolerance)
         at = scene.deployed_at
         others = [scene.history.latency[key] for key in scene.others(scene.history.latency)]
         whole = merged([slot.window(at - BASELINE_S, at) for slot in others])
@@ -160,11 +163,16 @@ class LatencyRule(Rule, tag="latency"):
 
     def _convicts_at(self, one: Exceedance, scene: Scene) -> bool:
         test = one.test
-        if test.counted < FEWEST or scene.now <= scene.warm_at or test.strength() < self.limit or test.began is None:
+        if (
+            test.counted < FEWEST
+            or scene.now <= scene.warm_at
+            or test.strength() < self.limit + SHARED
+            or test.began is None
+        ):
             return False
         slot = scene.history.latency[scene.own(scene.history.latency)]
         excuse = self._excused_by_load(scene, test.began)
-        if test.strength(self._null(one, scene, excuse)) < self.limit:
+        if test.strength(self._null(one, scene, excuse)) < self.limit + SHARED:
             return False
         if not test.goes_on(self._newest(one, slot, scene)):
             return False
@@ -234,7 +242,7 @@ class LatencyRule(Rule, tag="latency"):
     @property
     def strength(self) -> float:
         worst = self._worst()
-        return worst.test.strength() if worst is not None else 0.0
+        return max(worst.test.strength() - SHARED, 0.0) if worst is not None else 0.0
 
     @property
     def threshold(self) -> float:

@@ -84,6 +84,7 @@ class LevelRule(Rule, tag="level"):
     limit: float
     factor: float
     full: float
+    least: float
     levels: dict[str, Level] = {}
     rate: float = 0.0
 
@@ -91,13 +92,15 @@ class LevelRule(Rule, tag="level"):
     def open(cls, scene: Scene) -> Self:
         settings = scene.rules.level or LevelSettings()
         at = scene.deployed_at
-        rule = cls(limit=decades(scene.alpha), factor=settings.factor, full=settings.full)
+        rule = cls(limit=decades(scene.alpha), factor=settings.factor, full=settings.full, least=settings.least)
         for name, streams in scene.history.gauges.items():
             kind = kind_of(name, settings)
             found = list(scene.others(streams))
             if kind is None or not found or len(rule.levels) >= MAX_LEVELS:
                 continue
             before = _blocks(streams[max(found, key=lambda key: len(streams[key].rows))], at, scene.warmup)
+            if kind == "usage" and not (before and min(before) >= 0 and max(before) <= 1):
+                continue  # bytes, say: nobody knows of what limit
             if len(before) >= MIN_BLOCKS:
                 rule.levels[name] = Level(kind, sorted(before))
         rule.rate = _rate(scene, at - BASELINE_S / 4, at)
@@ -105,7 +108,7 @@ class LevelRule(Rule, tag="level"):
 
     def fresh(self) -> Self:
         kept = {name: level.fresh() for name, level in self.levels.items()}
-        return type(self)(self.limit, self.factor, self.full, kept, self.rate)
+        return type(self)(self.limit, self.factor, self.full, self.least, kept, self.rate)
 
     def observe(self, event: AnyEvent, scene: Scene) -> None:
         assert isinstance(event, Gauge)  # noqa: S101
@@ -129,9 +132,11 @@ class LevelRule(Rule, tag="level"):
             if value > self.factor * level.top and self.rate > 0:
                 load = max(_rate(scene, now - 2 * scene.warmup, now) / self.rate, 1.0)
             comparable = value / (self.factor * load)
+            comparable = comparable if value >= self.least else 0.0
         else:
-            comparable = value if value >= self.full else 0.0
+            comparable = value if self.full <= value <= 1.5 else 0.0
         larger = len(level.before) - bisect.bisect_left(level.before, comparable)
+        larger = larger if comparable > 0 else len(level.before)
         level.beyond = [*level.beyond[-LOOK_BACK[level.kind] :], value] if not larger else []
         p = (1 + larger) / (1 + len(level.before))
         level.score = max(level.score + math.log(POWER) + (POWER - 1) * math.log(p), 0.0)
@@ -189,7 +194,7 @@ class LevelRule(Rule, tag="level"):
             return Evidence(rule="level", signal="level", verdict="insufficient", summary=summary, threshold=self.limit)
         name, level = worst
         last = worst[1].last
-        highest = level.top * self.factor if level.kind == "backlog" else max(self.full, level.top)
+        highest = max(level.top * self.factor, self.least) if level.kind == "backlog" else max(self.full, level.top)
         key = scene.own(scene.history.gauges.get(name, {}))
         rows = [row for stream in scene.history.gauges.get(name, {}).values() for row in stream.rows]
         series = scene.history.gauges.get(name, {}).get(key)

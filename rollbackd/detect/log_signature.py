@@ -66,8 +66,10 @@ class LogSignature(Rule, tag="log_signature"):
         if other in self.new and other != text and other not in scene.history.signatures:
             self.new[text] = self.new.pop(other)  # it was another wording of this
         seen = scene.history.signatures.get(text)
-        if seen is None or seen.first <= scene.deployed_at or text in self.shared:
+        if seen is None or text in self.shared:
             return
+        if seen.first <= scene.deployed_at and (seen.widened or 0.0) <= scene.deployed_at:
+            return  # known; a wording that first came since is new, however like an old one it is
         if not scene.concerns(event.version):
             self.shared = [*self.shared, text][-MAX_NEW:]  # the old release beside it says it as well
             self.new.pop(text, None)
@@ -122,7 +124,9 @@ class LogSignature(Rule, tag="log_signature"):
     def evidence(self, scene: Scene) -> Evidence:
         worst = self._worst()
         verdict: Verdict = "degraded" if self.convicts(scene) else "healthy"
-        if not self._history_reaches(scene):
+        if not scene.history.logs:
+            verdict, summary = "insufficient", "no log line has ever been seen"
+        elif not self._history_reaches(scene):
             verdict, summary = "insufficient", "the log was not followed long enough before to know what is new"
         elif worst is None:
             summary = "no error message that was not known before"

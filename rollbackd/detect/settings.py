@@ -63,6 +63,8 @@ class LevelSettings(Model):
 
     factor: Annotated[float, Field(ge=1)] = 2.0
     """How many times its highest value of before a backlog may reach."""
+    least: Annotated[float, Field(ge=0)] = 10.0
+    """A backlog below this is none, however little there was before."""
     full: Ratio = 0.8
     """Up to this share of its limit a usage says nothing."""
     backlogs: tuple[str, ...] = ("queue", "queued", "backlog", "lag", "pending", "waiting")

@@ -113,13 +113,14 @@ def how_sure(evidence: Evidence) -> str:
     decades = f"{strength:.1f} decades of evidence, {evidence.threshold:.1f} convict"
     if strength < 0.05:
         return f"not at all: chance explains it ({decades})"
-    return f"{'' if enough else 'not enough: '}by chance at most once in {_odds(strength)} such watches ({decades})"
+    said = f"by chance at most once in {_odds(strength)} such watches, were requests independent"
+    return f"{'' if enough else 'not enough: '}{said} ({strength:.1f} decades, {evidence.threshold:.1f} convict)"
 
 
 def _odds(decades: float) -> str:
     """10 to the power of `decades` to two digits, rounded down: nothing is claimed that is not known."""
     if decades >= BILLION:
-        return "a billion"
+        return "more than a billion"
     if decades >= MILLION:
         return f"{_two_digits(10 ** (decades - MILLION))} million"
     return _two_digits(10**decades)

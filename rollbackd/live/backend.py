@@ -230,7 +230,9 @@ class LiveBackend:
             version = current.version if current is not None else None
             goal = to or self._engine.rollback_target(service)
             if version is None or goal is None:
-                missing = "nothing is in place" if version is None else "no release is known to be good: name one"
+                missing = (
+                    "nothing is in place" if version is None else f"nothing but {version} is known to be good: name one"
+                )
                 raise Refused(f"{service}: {missing}")
             if version == goal:
                 raise Refused(f"{service} runs {goal} already")

@@ -72,7 +72,7 @@ async def test_no_data_is_its_own_answer(capsys: pytest.CaptureFixture[str], con
         code, out, _ = await run(capsys, *given)
         told = json.loads((await run(capsys, *given, "--format", "json"))[1])
     assert code == 0
-    assert 'not judged: no series that can be counted fits {job="shop"}' in " ".join(out.split())
+    assert 'not judged: the server has nothing of {job="shop"} for that time' in " ".join(out.split())
     assert "0 deployments judged" in out
     assert "1 could not be judged: 1 without any series." in out
     assert told["summary"]["causes"] == {"no_series": 1}

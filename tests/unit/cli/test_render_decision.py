@@ -100,7 +100,8 @@ def test_what_happened_answers_the_questions_of_a_doubtful_engineer() -> None:
         "seen          4.1% (95%: 3.0% to 5.2%), 1,200 samples",
         "worse begins  above 1.2%",
         "began         22:10:00.0, 1 min 40 s after the deployment; between 22:09:50.0 and 22:10:05.0",
-        "how sure      by chance at most once in 12,000 such watches (4.1 decades of evidence, 3.0 convict)",
+        "how sure      by chance at most once in 12,000 such watches, were requests independent "
+        "(4.1 decades, 3.0 convict)",
         "harmed        about 46 requests failed beyond what is usual",
     ]
     assert any("worse 1.2% ┤╌╌╌" in line for line in happened)

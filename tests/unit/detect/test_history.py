@@ -96,7 +96,7 @@ def test_an_alert_fires_from_its_beginning_until_it_is_resolved() -> None:
     history.add(alert(120, "resolved"))
     assert history.alerts["Down"] == AlertSeen(90, 120, "critical")
     history.add(alert(130))
-    assert history.alerts["Down"] == AlertSeen(130, None, "critical")
+    assert history.alerts["Down"] == AlertSeen(130, None, "critical", (90,))
 
 
 def test_the_end_of_an_earlier_alert_that_comes_late_does_not_end_the_new_one() -> None:

@@ -18,9 +18,9 @@ from tests.support.backend import NOW, decision, evidence
         (5.999, "once in 990,000 such"),
         (6.0, "once in 1 million such"),
         (8.2, "once in 150 million such"),
-        (9.0, "once in a billion such"),
-        (5000.0, "once in a billion such"),
-        (float("inf"), "once in a billion such"),
+        (9.0, "once in more than a billion such"),
+        (5000.0, "once in more than a billion such"),
+        (float("inf"), "once in more than a billion such"),
     ],
 )
 @pytest.mark.parametrize("rule", ["error_ratio", "latency", "traffic_loss"])
