@@ -230,9 +230,9 @@ class LiveBackend:
             version = current.version if current is not None else None
             goal = to or self._engine.rollback_target(service)
             if version is None or goal is None:
-                missing = (
-                    "nothing is in place" if version is None else f"nothing but {version} is known to be good: name one"
-                )
+                good = self._engine.peek(service).last_known_good
+                other = f"but {good}, which runs already, " if good is not None and good == version else ""
+                missing = f"no release {other}is known to be good: name one" if version else "nothing is in place"
                 raise Refused(f"{service}: {missing}")
             if version == goal:
                 raise Refused(f"{service} runs {goal} already")
