@@ -87,7 +87,7 @@ async def test_an_operator_may_go_to_a_release_the_daemon_never_saw(tmp_path: Pa
             await daemon.until_known()
             status, answer = await daemon.post("/api/v1/services/shop/rollback", {})
             assert status == 409
-            assert "no release is known to be good: name one" in answer["message"]
+            assert "which runs already, is known to be good: name one" in answer["message"]
             status, _ = await daemon.post("/api/v1/services/shop/rollback", {"to": "v2"})
             assert status == 202
             rollback = await daemon.ended()
