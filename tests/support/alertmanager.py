@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.waiting import eventually_async
+from tests.support.running import running
 
 _CONFIG = """\
 route:
@@ -36,13 +34,6 @@ class RealAlertmanager:
     def __init__(self, client: aiohttp.ClientSession) -> None:
         self._client = client
 
-    async def ready(self) -> bool:
-        try:
-            async with self._client.get("/-/ready") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
-
     async def tell(self, resolved: bool = False, **labels: str) -> None:
         """Post an alert as Prometheus does; a resolved one ended just now."""
         now = datetime.now(UTC)
@@ -57,22 +48,6 @@ async def real_alertmanager(folder: Path, webhook: str, token: str) -> AsyncIter
     """Run until the block ends; it posts to `webhook` with that bearer token."""
     config = folder / "am.yml"
     config.write_text(_CONFIG.format(url=webhook, token=token), encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        "prometheus-alertmanager",
-        f"--config.file={config}",
-        f"--storage.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            running = RealAlertmanager(client)
-            await eventually_async(running.ready, within=20)
-            yield running
-    finally:
-        process.terminate()
-        await process.wait()
+    arguments = (f"--config.file={config}", f"--storage.path={folder / 'data'}", "--cluster.listen-address=")
+    async with running("prometheus-alertmanager", *arguments) as (_, client):
+        yield RealAlertmanager(client)
