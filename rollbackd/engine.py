@@ -19,7 +19,6 @@ from rollbackd.decide.reasons import decision_of
 from rollbackd.decide.state import EngineState, ServiceState
 from rollbackd.decide.watch import Watch, open_rollback_watch, open_watch
 from rollbackd.decide.witnesses import witnesses
-from rollbackd.detect.alert import AlertRule
 from rollbackd.detect.base import Rule, Scene, rule_name
 from rollbackd.errors import Permanent
 from rollbackd.model import (
@@ -43,15 +42,13 @@ MAX_ROLLBACKS = 100
 
 
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
-    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch, `excuse` what else
-    explains trouble that a rule would convict its release for."""
+    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch."""
 
     current: str | None
     last_known_good: str | None
     verdict: Verdict
     watch: Watch | None
     ends_at: float | None
-    excuse: str | None
     evidence: tuple[Evidence, ...]
 
 
@@ -183,8 +180,7 @@ class Engine:
             if excuse is None:
                 return rule
             watch.excuse = excuse if watch.held is None else None
-            if isinstance(rule, AlertRule):
-                rule.excuse(scene)
+            rule.excuse(scene)
         return None
 
     @staticmethod
@@ -230,11 +226,8 @@ class Engine:
         self, state: ServiceState, watch: Watch, guilty: Rule, scene: Scene, policy: Policy
     ) -> Iterator[Outcome]:
         now = scene.now
-        if watch.held is not None:
-            if now - watch.held_at < ASK_AGAIN_S:
-                return
-            if self._standing(watch, scene, policy) != "degraded":
-                return
+        if watch.held is not None and self._standing(watch, scene, policy) != "degraded":
+            return
         best = state.releases.last_known_good(other_than=watch.version)
         case = Case(
             now=now,
@@ -333,7 +326,6 @@ class Engine:
             verdict=verdict,
             watch=watch,
             ends_at=ends_at,
-            excuse=watch.excuse if watch is not None else None,
             evidence=evidence,
         )
 

@@ -254,7 +254,8 @@ def _incident(*, shared: bool) -> tuple[dict[str, list[Point]], float, str]:
             seen[event.service].append(ratio_of(event))
             outcomes = engine.feed(event)
             found = next((one.reason for one in outcomes if isinstance(one, Decision)), None)
-            words = found if found is not None else engine.peek("checkout").excuse if is_new and not said else None
+            watch = engine.peek("checkout").watch
+            words = found if found is not None else watch.excuse if watch is not None and is_new and not said else None
             if words is not None and not said:
                 decided, said = event.t - START, words
     return {name: [p for p in points if p[0] > -300] for name, points in seen.items()}, decided, said

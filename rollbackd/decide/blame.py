@@ -128,7 +128,7 @@ def _shares(charge: Charge, deployed: Deployed, own: History, other: Other, now:
     """Whether the other service is in the same trouble, and not merely because it calls this one."""
     if charge.trouble == "log":
         for known, seen in other.history.signatures.items():
-            new = seen.first > min(charge.since, now) - BEGAN_S and seen.last > charge.since - LATELY_S
+            new = seen.first > charge.since - BEGAN_S and seen.last > charge.since - LATELY_S
             if new and (known == charge.detail or merged_signature(known, charge.detail, 0) is not None):
                 return True
     if charge.trouble == "alert":

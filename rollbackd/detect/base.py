@@ -69,6 +69,11 @@ class Scene:
         """Of these streams those that hold what ran before: all but the new release's own."""
         return tuple(key for key in sorted(streams) if key != self.version)
 
+    def shows(self, own: str, key: str, end: float) -> bool:
+        """Whether a sample of stream `key` that ends then belongs to the course of stream `own`: it is its own, or,
+        from before the deployment, of one that it followed."""
+        return key == own or (own != ANY_VERSION and end <= self.deployed_at)
+
     def beside(self, streams: Mapping[str, object]) -> tuple[str, ...]:
         """Of these streams those of other releases that may run beside the new one, where sources tell them apart.
 
@@ -130,6 +135,9 @@ class Rule(msgspec.Struct, tag_field="rule"):
     def charge(self, scene: Scene) -> Charge:
         """What is held against the release; asked only of a rule that convicts."""
         raise NotImplementedError
+
+    def excuse(self, scene: Scene) -> None:
+        """Something else explains what it convicts for. Most rules go on looking; see those that remember it."""
 
     def standing(self, scene: Scene, since: float) -> Verdict:
         """How the signal stands against the baseline from `since` until now, whatever was before."""

@@ -10,10 +10,10 @@ from rollbackd.detect.chart import course
 from rollbackd.detect.history import ANY_VERSION
 from rollbackd.detect.noise import estimate
 from rollbackd.detect.onset import Onset, pinpoint
-from rollbackd.detect.persistence import ERRORS, PIECE_WARMUPS, Piece, Spells, has_lasted, spells
+from rollbackd.detect.persistence import ERRORS, PIECE_WARMUPS, Piece, has_lasted, spells
 from rollbackd.detect.sequential import wilson
 from rollbackd.detect.settings import ErrorRatioSettings
-from rollbackd.detect.share_test import FEWEST, OVER_AT, SURE, ShareTest, is_falling, usual_share, weight_of
+from rollbackd.detect.share_test import FEWEST, OVER_AT, SURE, ShareTest, is_falling, onset_from, usual_share, weight_of
 from rollbackd.model import AnyEvent, Evidence, Requests, Verdict
 
 MIN_BASELINE = 30.0
@@ -58,7 +58,8 @@ class ErrorRatio(Rule, tag="error_ratio"):
         usual, error = usual_share(errors, total, noise, sum(row[1] - row[0] for row in rows))
         null = rule.bounded(usual)
         rule.before = errors, total
-        rule.test = ShareTest(usual, error, null, noise, _spells(samples, null, usual, scene))
+        seen = spells(samples, null, lambda share: share / max(usual, 1e-6), scene.warmup)
+        rule.test = ShareTest(usual, error, null, noise, seen)
         failed, of = scene.history.counted(others, at - RECENT_S, at)
         if rule.test.exceeded_by(failed, of, RECENT_S):
             rule.test.usual = wilson(failed, of, SURE)[1]  # it was failing before: that is no news
@@ -198,7 +199,7 @@ class ErrorRatio(Rule, tag="error_ratio"):
         test = self.test
         if test is None or test.began is None:
             return None
-        after = min(test.began, scene.deployed_at) - RECENT_S if test.began < scene.warm_at else test.began
+        after = onset_from(test.began, scene)
         rows = sorted(row for row in self._rows(scene) if row[0] >= after)
         return pinpoint([(row[0], row[2], row[3]) for row in rows], test.null, test.share, scene.now)
 
@@ -257,9 +258,5 @@ class ErrorRatio(Rule, tag="error_ratio"):
         own = scene.own(scene.history.counts)
         for key, series in scene.history.counts.items():
             for row in series.rows:
-                if key == own or (own != ANY_VERSION and row[1] <= scene.deployed_at):
+                if scene.shows(own, key, row[1]):
                     yield row
-
-
-def _spells(samples: list[tuple[float, float, float]], null: float, usual: float, scene: Scene) -> Spells:
-    return spells(samples, null, lambda share: share / max(usual, 1e-6), scene.warmup)

@@ -18,7 +18,7 @@ from rollbackd.detect.onset import Onset, pinpoint
 from rollbackd.detect.persistence import LATENCY, PIECE_WARMUPS, Piece, Spells, has_lasted, spells
 from rollbackd.detect.sequential import wilson
 from rollbackd.detect.settings import LatencySettings
-from rollbackd.detect.share_test import FEWEST, OVER_AT, ShareTest, is_falling, usual_share, weight_of
+from rollbackd.detect.share_test import FEWEST, OVER_AT, ShareTest, is_falling, onset_from, usual_share, weight_of
 from rollbackd.model import AnyEvent, Evidence, Latency, Verdict
 
 SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 0.001)
@@ -313,7 +313,7 @@ class LatencyRule(Rule, tag="latency"):
         own = scene.own(scene.history.latency)
         for key, slot in scene.history.latency.items():
             for row in slot.series.rows:
-                if key == own or (own != ANY_VERSION and row[1] <= scene.deployed_at):
+                if scene.shows(own, key, row[1]):
                     yield row, slot.bounds
 
     def _chart(self, scene: Scene, q: float) -> tuple[tuple[float, float], ...]:
@@ -328,7 +328,7 @@ class LatencyRule(Rule, tag="latency"):
         test = one.test
         if test.began is None:
             return None
-        after = min(test.began, scene.deployed_at) - RECENT_S if test.began < scene.warm_at else test.began
+        after = onset_from(test.began, scene)
         samples = sorted(
             (row[0], Histogram(bounds, tuple(row[2:])).slower(one.bound) * row[-1], row[-1])
             for row, bounds in self._rows(scene)

@@ -95,7 +95,7 @@ class LevelRule(Rule, tag="level"):
         rule = cls(limit=decades(scene.alpha), factor=settings.factor, full=settings.full, least=settings.least)
         for name, streams in scene.history.gauges.items():
             kind = kind_of(name, settings)
-            found = list(scene.others(streams))
+            found = scene.others(streams)
             if kind is None or not found or len(rule.levels) >= MAX_LEVELS:
                 continue
             before = _blocks(streams[max(found, key=lambda key: len(streams[key].rows))], at, scene.warmup)
@@ -127,16 +127,9 @@ class LevelRule(Rule, tag="level"):
 
     def _block(self, level: Level, value: float, now: float, scene: Scene) -> None:
         level.last = value
-        load = 1.0
-        if level.kind == "backlog":
-            if value > self.factor * level.top and self.rate > 0:
-                load = max(_rate(scene, now - 2 * scene.warmup, now) / self.rate, 1.0)
-            comparable = value / (self.factor * load)
-            comparable = comparable if value >= self.least else 0.0
-        else:
-            comparable = value if self.full <= value <= 1.5 else 0.0
-        larger = len(level.before) - bisect.bisect_left(level.before, comparable)
-        larger = larger if comparable > 0 else len(level.before)
+        larger = len(level.before)
+        if (comparable := self._comparable(level, value, now, scene)) > 0:
+            larger -= bisect.bisect_left(level.before, comparable)
         level.beyond = [*level.beyond[-LOOK_BACK[level.kind] :], value] if not larger else []
         p = (1 + larger) / (1 + len(level.before))
         level.score = max(level.score + math.log(POWER) + (POWER - 1) * math.log(p), 0.0)
@@ -144,6 +137,17 @@ class LevelRule(Rule, tag="level"):
             level.began = None
         elif level.began is None:
             level.began = max(level.begin or now, scene.deployed_at)
+
+    def _comparable(self, level: Level, value: float, now: float, scene: Scene) -> float:
+        """What to rank among the blocks of before: 0 for what is no worse, however rare."""
+        if level.kind == "usage":
+            return value if self.full <= value <= 1.5 else 0.0
+        if value < self.least:
+            return 0.0
+        load = 1.0
+        if value > self.factor * level.top and self.rate > 0:
+            load = max(_rate(scene, now - 2 * scene.warmup, now) / self.rate, 1.0)
+        return value / (self.factor * load)
 
     def _grows(self, level: Level) -> bool:
         if len(level.beyond) <= LOOK_BACK[level.kind]:

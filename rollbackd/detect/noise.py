@@ -23,6 +23,8 @@ PRIOR_SPREAD = 0.12
 """How far an ordinary service's ratio wanders, as a share of itself (times its complement)."""
 PRIOR_MEMORY = 0.7
 """Correlation of an ordinary service's neighbouring blocks."""
+ORDINARY_TAU_S = 170.0
+"""Time constant that goes with it."""
 WILDEST = 2.5
 """A block further than this factor from the usual share is no wandering but a spell, which `persistence` sees to."""
 
@@ -31,7 +33,7 @@ class Noise(msgspec.Struct, frozen=True):
     """Variance of the share over a block, beyond the binomial, and the time constant of its wandering in seconds."""
 
     variance: float = 0.0
-    tau: float = 170.0
+    tau: float = ORDINARY_TAU_S
 
     def inflation(self, total: float, share: float, seconds: float) -> float:
         """How many times more a sum of `total` trials over `seconds` varies than independent trials would."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from rollbackd.detect.base import RECENT_S, Scene
 from rollbackd.detect.noise import Noise
 from rollbackd.detect.persistence import Spells
 from rollbackd.detect.sequential import LN10, beginning_weight, share_evidence, wilson
@@ -22,6 +23,8 @@ SURE = 2.6
 """Standard errors from which on a share is taken to lie above another."""
 GOES_ON = 0.25
 """Trouble that shrank to less than this share of what it was is no longer the same."""
+FALLING = 0.8
+"""Trouble that shrank to this share of itself within half a warm-up is on its way back."""
 OVER_AT = 4.0
 """A stretch is over once so many failures were to be expected lately, at its own rate, and no more came than usual."""
 
@@ -155,10 +158,11 @@ def weight_of(start: float, end: float, deployed_at: float, warmup: float, bake:
     return beginning_weight(start - deployed_at, max(end - start, 1e-3), warmup, bake)
 
 
+def onset_from(began: float, scene: Scene) -> float:
+    """From when on the onset of a stretch is looked for: from before the deployment, where it may have begun there."""
+    return min(began, scene.deployed_at) - RECENT_S if began < scene.warm_at else began
+
+
 def is_falling(lately: float, before: float) -> bool:
     """Whether an excess is on its way back: a release that recovers by itself is still warming up."""
-    return before > 0 and lately < FALLING * before and not math.isinf(before)
-
-
-FALLING = 0.8
-"""Trouble that shrank to this share of itself within half a warm-up is on its way back."""
+    return before > 0 and lately < FALLING * before

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from rollbackd.detect.base import Charge, Rule, Scene, decades
 from rollbackd.detect.chart import course
 from rollbackd.detect.history import ANY_VERSION
-from rollbackd.detect.noise import PRIOR_SPREAD, Noise, variance_of_mean
+from rollbackd.detect.noise import ORDINARY_TAU_S, PRIOR_SPREAD, variance_of_mean
 from rollbackd.detect.sequential import LN10, loss_evidence
 from rollbackd.detect.settings import TrafficLossSettings
 from rollbackd.detect.share_test import weight_of
@@ -85,7 +85,7 @@ class TrafficLoss(Rule, tag="traffic_loss"):
     def strength(self) -> float:
         if self.began is None or self.count >= self.least:
             return 0.0
-        wandering = self.spread * variance_of_mean((self.ended - self.began) / Noise().tau)
+        wandering = self.spread * variance_of_mean((self.ended - self.began) / ORDINARY_TAU_S)
         inflation = 1 + self.least * wandering
         return max((loss_evidence(self.count, self.least, inflation) + self.weight) / LN10, 0.0)
 

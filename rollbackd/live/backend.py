@@ -101,7 +101,7 @@ class LiveBackend:
                 is_rollback=peek.watch.is_rollback,
                 verdict=peek.verdict,
                 evidence=peek.evidence,
-                excuse=peek.excuse,
+                excuse=peek.watch.excuse,
             )
         return ServiceView(
             name=name,
