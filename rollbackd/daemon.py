@@ -132,7 +132,7 @@ class Daemon:
             configured=lambda name: name in self._config.services,
         )
         waiting = await pipeline.restore()
-        self._fleet = Fleet(self._catalog, engine, pipeline, clock, tasks, self._metrics, config.data_dir / "targets")
+        self._fleet = Fleet(self._catalog, engine, pipeline, clock, tasks, self._metrics, config.data_dir)
         self._rollbacks = Rollbacks(
             ledger,
             executor,

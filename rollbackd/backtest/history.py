@@ -16,11 +16,11 @@ from statistics import median
 from typing import TypeAlias
 
 from rollbackd.backtest.prometheus import Row
+from rollbackd.metrics.exposition import Exposition, Series
+from rollbackd.metrics.growth import FORGET_AFTER_S, START_TIME, created_name
+from rollbackd.metrics.presets import Meaning
+from rollbackd.metrics.tally import Tally, counter_names
 from rollbackd.model import MAX_COUNT, AnyEvent, Latency, Probe, Requests
-from rollbackd.sources.exposition import Exposition, Series
-from rollbackd.sources.growth import FORGET_AFTER_S, START_TIME, created_name
-from rollbackd.sources.presets import Meaning
-from rollbackd.sources.tally import Tally, counter_names
 
 PROBE_UP, PROBE_DURATION = "probe_success", "probe_duration_seconds"
 """What the blackbox exporter calls them: https://github.com/prometheus/blackbox_exporter."""

@@ -17,9 +17,9 @@ from rollbackd.backtest.selector import Match, named
 from rollbackd.backtest.windows import Window
 from rollbackd.config.schema import Config
 from rollbackd.errors import Permanent
+from rollbackd.metrics.presets import PRESETS, Meaning, NamesMetrics
 from rollbackd.model import AnyEvent
 from rollbackd.recording import Recorder
-from rollbackd.sources.presets import PRESETS, Meaning, NamesMetrics
 
 
 @dataclass(frozen=True)

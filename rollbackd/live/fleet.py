@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +13,14 @@ import structlog
 
 from rollbackd.aiokit import Clock, Tasks
 from rollbackd.config.blocks import Catalog
-from rollbackd.config.schema import Config, Service
+from rollbackd.config.schema import Block, Config, Service
 from rollbackd.engine import Engine
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.ledger.base import Mode, Pause
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.streams import Stream
-from rollbackd.sources.base import SourceContext
+from rollbackd.sources.base import Commons, SourceContext
 from rollbackd.targets.base import Target, TargetContext
 from rollbackd.telemetry import Metrics
 
@@ -68,11 +70,12 @@ class Fleet:
         clock: Clock,
         tasks: Tasks,
         metrics: Metrics,
-        targets_dir: Path,
+        data_dir: Path,
     ) -> None:
         self._catalog, self._engine, self._pipeline = catalog, engine, pipeline
         self._clock, self._tasks, self._metrics = clock, tasks, metrics
-        self._targets_dir = targets_dir
+        self._targets_dir, self._sources_dir = data_dir / "targets", data_dir / "sources"
+        self._commons = Commons()
         self._running: dict[str, Running] = {}
         self._pauses: dict[str | None, Pause] = {}
 
@@ -155,9 +158,7 @@ class Fleet:
                 service=name,
                 label=block.label,
                 kind=block.name,
-                source=self._catalog.load("source", block.name).build(
-                    block.settings, SourceContext(service=name, clock=self._clock)
-                ),
+                source=self._catalog.load("source", block.name).build(block.settings, self._context(name, block)),
                 pipeline=self._pipeline,
                 clock=self._clock,
                 metrics=self._metrics,
@@ -165,6 +166,11 @@ class Fleet:
             for block in settings.streams
         )
         return Running(settings, place, streams)
+
+    def _context(self, service: str, block: Block) -> SourceContext:
+        label = re.sub(r"[^\w.-]", "_", block.label)
+        folder = self._sources_dir / service / f"{label}-{hashlib.sha256(block.label.encode()).hexdigest()[:8]}"
+        return SourceContext(service, self._clock, folder, self._commons)
 
     def _start(self, name: str, running: Running) -> None:
         running.place.paused = self._pauses.get(name, self._pauses.get(None))

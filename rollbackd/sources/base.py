@@ -7,11 +7,15 @@ It never invents an event for what it did not see.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from rollbackd.aiokit import Clock
 from rollbackd.model import AnyEvent
+
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -40,9 +44,36 @@ class Source(Protocol):
         """
 
 
+class Commons:
+    """What the sources of one daemon share, so that many services ask one far side once and not each for itself.
+
+    Each module keeps its own under keys of its own, such as its name with the settings that must be equal.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, object] = {}
+
+    def get(self, key: Hashable, kind: type[T], make: Callable[[], T]) -> T:
+        """What is kept under the key, made now if it is not there yet."""
+        found = self._kept.get(key)
+        if not isinstance(found, kind):
+            found = self._kept[key] = make()
+        return found
+
+    def forget(self, key: Hashable) -> None:
+        """Keep it no longer: its last user is gone."""
+        self._kept.pop(key, None)
+
+
 @dataclass(frozen=True)
 class SourceContext:
-    """What the daemon gives a source's factory beside its configuration."""
+    """What the daemon gives a source's factory beside its configuration.
+
+    `state_dir` is a folder of this source's own for what it must remember over restarts, such as its place in a stream;
+    it need not exist yet. None where nothing is remembered.
+    """
 
     service: str
     clock: Clock
+    state_dir: Path | None = None
+    commons: Commons = field(default_factory=Commons)

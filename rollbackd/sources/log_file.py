@@ -11,10 +11,10 @@ from pydantic import Field
 
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Duration, Model, Size
+from rollbackd.logs.formats import Folder, Format, Line, LineReader
 from rollbackd.model import Log
 from rollbackd.sources.base import Sink, Source, SourceContext
 from rollbackd.sources.follow import Follower, Piece, Unreadable
-from rollbackd.sources.log_formats import Folder, Format, Line, LineReader
 from rollbackd.sources.schedule import Schedule
 
 MISSING_S = 2.0

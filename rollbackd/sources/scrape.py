@@ -10,13 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from rollbackd.adapter import Adapter
 from rollbackd.errors import ConfigError
 from rollbackd.fields import Duration, Model, Size
+from rollbackd.metrics.exposition import Exposition
+from rollbackd.metrics.presets import GAUGES, PRESET_NAMES, PRESETS, GaugeRow, Meaning, Selection
+from rollbackd.metrics.tally import Tally
 from rollbackd.model import AnyEvent
 from rollbackd.sources.base import Sink, Source, SourceContext
-from rollbackd.sources.exposition import Exposition
 from rollbackd.sources.http import BadAnswer, HttpClient, HttpOptions, HttpUrl, Unreachable
-from rollbackd.sources.presets import GAUGES, PRESET_NAMES, PRESETS, GaugeRow, Meaning, Selection
 from rollbackd.sources.schedule import Schedule
-from rollbackd.sources.tally import Tally
 
 ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"
 """Plain text first: asked for OpenMetrics, some client libraries give counters other names."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rollbackd.backtest.history import SignalHistory
 from rollbackd.backtest.prometheus import Row
+from rollbackd.metrics.presets import PRESETS
 from rollbackd.model import AnyEvent, Latency, Probe, Requests
-from rollbackd.sources.presets import PRESETS
 
 T = 1_700_000_040.0
 MEANINGS = [meaning for row in PRESETS for meaning in row.meanings()]

@@ -133,7 +133,7 @@ async def test_a_delivery_is_asked_to_come_again_while_too_many_events_wait(
 
 def backend_of(house: House, home: Path) -> LiveBackend:
     """The daemon of this house, as the web application sees it, without any service."""
-    fleet = Fleet(registry, house.engine, house.pipeline, house.clock, house.tasks, house.metrics, home / "targets")
+    fleet = Fleet(registry, house.engine, house.pipeline, house.clock, house.tasks, house.metrics, home)
     return LiveBackend(
         house.engine,
         house.ledger,

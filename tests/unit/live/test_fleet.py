@@ -64,7 +64,7 @@ def config(home: Path, catalog: WithMemory, text: str) -> Config:
 
 
 def fleet_of(house: House, home: Path, catalog: WithMemory) -> Fleet:
-    return Fleet(catalog, house.engine, house.pipeline, house.clock, house.tasks, house.metrics, home / "targets")
+    return Fleet(catalog, house.engine, house.pipeline, house.clock, house.tasks, house.metrics, home)
 
 
 async def test_the_engine_is_told_of_shadow_mode_and_of_its_end(tmp_path: Path) -> None:

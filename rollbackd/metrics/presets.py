@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
-from rollbackd.sources.exposition import Series
-from rollbackd.sources.growth import START_TIME
+from rollbackd.metrics.exposition import Series
+from rollbackd.metrics.growth import START_TIME
 
 HTTP_5XX = r"5(\d\d|[xX]{2}|)"
 GRPC_NAMES = r"(?i)unknown|deadline_?exceeded|unimplemented|internal|unavailable|data_?loss"

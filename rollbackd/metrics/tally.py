@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from rollbackd.metrics.exposition import Exposition, Reader, Series
+from rollbackd.metrics.growth import START_TIME, Growth, Step, created_name
+from rollbackd.metrics.presets import GaugeRow, Meaning
 from rollbackd.model import MAX_COUNT, AnyEvent, Gauge, Latency, Requests
-from rollbackd.sources.exposition import Exposition, Reader, Series
-from rollbackd.sources.growth import START_TIME, Growth, Step, created_name
-from rollbackd.sources.presets import GaugeRow, Meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.sources.scrape")
 

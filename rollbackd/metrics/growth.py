@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from rollbackd.sources.exposition import Exposition, Reader, Series
+from rollbackd.metrics.exposition import Exposition, Reader, Series
 
 START_TIME = "process_start_time_seconds"
 

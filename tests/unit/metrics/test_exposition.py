@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollbackd.sources.exposition import MAX_LINE_BYTES, Exposition, Malformed, Reader, read_line
+from rollbackd.metrics.exposition import MAX_LINE_BYTES, Exposition, Malformed, Reader, read_line
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 

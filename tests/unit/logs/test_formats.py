@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.sources.log_formats import Folder, Format, Line, LineReader, level_of
+from rollbackd.logs.formats import Folder, Format, Line, LineReader, level_of
 
 
 def read(text: str, form: Format = "auto", version_field: str | None = None) -> Line:

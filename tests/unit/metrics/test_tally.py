@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import structlog.testing
 
+from rollbackd.metrics.exposition import Exposition
+from rollbackd.metrics.growth import FORGET_AFTER_S
+from rollbackd.metrics.presets import GAUGES, PRESETS
+from rollbackd.metrics.tally import Tally, bound_text
 from rollbackd.model import AnyEvent, Gauge, Latency, Requests
-from rollbackd.sources.exposition import Exposition
-from rollbackd.sources.growth import FORGET_AFTER_S
-from rollbackd.sources.presets import GAUGES, PRESETS
 from rollbackd.sources.scrape import ScrapeConfig, meanings
-from rollbackd.sources.tally import Tally, bound_text
 
 START = 1_700_000_000.0
 

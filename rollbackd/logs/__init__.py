@@ -1,0 +1,1 @@
+"""What foreign log lines mean: their formats, and which of them belong together. No I/O."""
