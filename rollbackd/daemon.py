@@ -20,10 +20,12 @@ from rollbackd.config.watching import Reloader
 from rollbackd.engine import Engine
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.intake.base import Intake, IntakeContext
+from rollbackd.intake.desk import Desk
 from rollbackd.ledger.base import ConfigStamp, Ledger, LedgerContext, StoredDecision
 from rollbackd.live.backend import LiveBackend
 from rollbackd.live.fleet import Fleet
 from rollbackd.live.pipeline import Pipeline
+from rollbackd.live.pushed import Pushed
 from rollbackd.live.rollbacks import EngineVerifier, Rollbacks
 from rollbackd.live.told import Teller, Told
 from rollbackd.model import WatchChange
@@ -38,6 +40,8 @@ from rollbackd.web.auth import Authenticator, Token
 from rollbackd.web.server import WebServer
 
 HOUR = 3600.0
+SETTLE_S = 1.0
+"""How often intakes are asked for what has become certain meanwhile."""
 DRAIN_S = 5.0
 """How long events that were taken in may take to reach the engine when the daemon stops."""
 
@@ -157,12 +161,14 @@ class Daemon:
         stack.push_async_callback(self._rollbacks.stop)
         await self._rollbacks.resume()
 
-        backend = LiveBackend(
+        self._pushed = Pushed(lambda name: name in self._config.services, clock)
+        self._backend = LiveBackend(
             engine,
             ledger,
             pipeline,
             self._fleet,
             self._rollbacks,
+            self._pushed,
             clock,
             stamp=self._stamp,
             mode_for=lambda name: self._config.mode_for(name),
@@ -170,12 +176,15 @@ class Daemon:
             more_problems=lambda: (*self._rollbacks.problems, *executor.problems),
         )
         self._auth = Authenticator(_tokens(config), config.auth.anonymous)
+        self._desk = Desk(self._build_intakes(config))
+        stack.callback(self._desk.close)
         app = build_app(
-            backend,
-            self._build_intakes(config),
+            self._backend,
+            self._desk,
             self._auth,
             self._registry,
             clock=clock,
+            deliveries_per_second=lambda: self._config.limits.deliveries_per_second,
             allowed_hosts=lambda: self._config.auth.allowed_hosts,
         )
         self._server = WebServer(app, config.listen.host, config.listen.port)
@@ -186,6 +195,7 @@ class Daemon:
         tasks.essential("snapshots", pipeline.snapshots())
         stack.push_async_callback(_end, tasks.restarted("reload", self._reloader.run))
         tasks.restarted("housekeeping", self._keep_house)
+        tasks.restarted("settling", self._settle)
         if self._systemd.watchdog_s is not None:
             tasks.essential("watchdog", self._watchdog(self._systemd.watchdog_s))
         return tasks
@@ -290,7 +300,8 @@ class Daemon:
         untold: Told = []
         while True:
             await self._clock.sleep(10.0)
-            untold += self._teller.sources(self._fleet)
+            self._pushed.tell(self._fleet.names, self._metrics.source_up)
+            untold += self._teller.sources(self._fleet.names, self._backend.sources)
             try:
                 if untold:
                     await self._ledger.enqueue(untold)
@@ -301,6 +312,15 @@ class Daemon:
                     await self._ledger.prune(pruned_at - self._config.limits.keep)
             except Temporary as error:
                 log.warning("housekeeping_postponed", error=str(error))
+
+    async def _settle(self) -> None:
+        """Take from intakes what becomes certain without a further delivery; never ends."""
+        while True:
+            await self._clock.sleep(SETTLE_S)
+            for name in self._desk.intakes:
+                reading = await self._desk.settled(name, self._clock.now())
+                if reading.observed:
+                    await self._backend.deliver(name, reading, self._clock.now(), "rollbackd")
 
     async def _watchdog(self, every: float) -> None:
         while True:

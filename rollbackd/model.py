@@ -133,11 +133,26 @@ class Log(Event, frozen=True, kw_only=True, tag="log"):
 
 
 class Alert(Event, frozen=True, kw_only=True, tag="alert"):
-    """Somebody else's judgement. `t` is when the alert began (firing) or ended (resolved)."""
+    """Somebody else's judgement. `t` is when the alert began (firing) or ended (resolved).
+
+    `began` tells when it began where that lies further back than a `t` may, as after a silence or an outage: then `t`
+    is when it was heard of.
+    """
 
     name: Name
     status: AlertStatus
     severity: Text
+    began: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.began is not None and not 0 <= self.began <= self.t:
+            raise ValueError("`began` must be a moment in Unix seconds before `t`")
+
+    @property
+    def since(self) -> float:
+        """When it began."""
+        return self.t if self.began is None else self.began
 
 
 AnyEvent: TypeAlias = DeploymentEvent | Requests | Latency | Gauge | Probe | Log | Alert

@@ -147,6 +147,8 @@ class Limits(Model):
 
     keep: Annotated[Duration, Field(ge=3600)] = 90 * 86400.0
     """How long decisions, finished rollbacks and the audit trail are kept."""
+    deliveries_per_second: Annotated[float, Field(ge=0, le=1e6)] = 200.0
+    """How often one credential may deliver to intakes, after a burst of twice as many; 0 takes the limit away."""
 
 
 class Defaults(Policy):

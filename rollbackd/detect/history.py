@@ -186,14 +186,14 @@ class History(msgspec.Struct):
                 seen.until = event.t
             return
         if seen is not None and seen.until is None:
-            seen.since, seen.severity = min(seen.since, event.t), event.severity
+            seen.since, seen.severity = min(seen.since, event.since), event.severity
             return
         if seen is None and len(self.alerts) >= MAX_ALERTS:
             del self.alerts[
                 min(self.alerts, key=lambda name: (self.alerts[name].until is None, self.alerts[name].since))
             ]
         before = (*seen.before, seen.since)[-MAX_FIRINGS:] if seen is not None else ()
-        self.alerts[event.name] = AlertSeen(event.t, None, event.severity, before)
+        self.alerts[event.name] = AlertSeen(event.since, None, event.severity, before)
 
     def forget(self, version: str, after: float, until: float) -> None:
         """Take out what a condemned release left in `(after, until]`, so that it is nobody's baseline.

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Model, Size
-from rollbackd.intake.base import Accepted, Delivery, IntakeContext, Reading, Rejected, Scope, ServiceNames
+from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Rejected, Scope, ServiceNames
 from rollbackd.intake.reading import REACH_S, check, decode, did_you_mean, fact_key, unix
 from rollbackd.model import DeploymentEvent, Name, Phase
 
@@ -45,12 +45,11 @@ class Config(Model):
     """The largest delivery, after decompression."""
 
 
-class Deployments:
+class Deployments(Intake):
     """`POST /api/v1/deployments`."""
 
     path = "/api/v1/deployments"
     scope: Scope = "deploy"
-    content_types = frozenset({"application/json"})
     body: object = Deployment | list[Deployment]
 
     def __init__(self, config: Config, services: ServiceNames) -> None:

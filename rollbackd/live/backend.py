@@ -26,6 +26,7 @@ from rollbackd.ledger.base import (
 from rollbackd.live.fleet import Fleet
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
+from rollbackd.live.pushed import Pushed
 from rollbackd.live.rollbacks import Rollbacks
 from rollbackd.model import DeploymentEvent, Standing, deployment_id, rollback_key
 from rollbackd.web.backend import Refused, Unknown
@@ -35,6 +36,7 @@ from rollbackd.web.views import (
     IntakeView,
     RollbackView,
     ServiceView,
+    SourceView,
     StatusView,
     WatchView,
 )
@@ -56,6 +58,7 @@ class LiveBackend:
         pipeline: Pipeline,
         fleet: Fleet,
         rollbacks: Rollbacks,
+        pushed: Pushed,
         clock: Clock,
         *,
         stamp: Callable[[], ConfigStamp],
@@ -64,7 +67,7 @@ class LiveBackend:
         more_problems: Callable[[], tuple[str, ...]],
     ) -> None:
         self._engine, self._ledger, self._pipeline, self._fleet = engine, ledger, pipeline, fleet
-        self._rollbacks, self._clock = rollbacks, clock
+        self._rollbacks, self._pushed, self._clock = rollbacks, pushed, clock
         self._stamp, self._mode_for = stamp, mode_for
         self._config_problem, self._more_problems = config_problem, more_problems
         self._started_at = clock.now()
@@ -111,11 +114,15 @@ class LiveBackend:
             last_known_good=peek.last_known_good,
             verdict=peek.verdict,
             watch=watch,
-            sources=tuple(stream.view() for stream in self._fleet.streams(name)),
+            sources=self.sources(name),
             problems=(*place.problems, *self._pipeline.faults(name)),
             paused=place.paused,
             rollback_id=place.rollback_id,
         )
+
+    def sources(self, name: str) -> tuple[SourceView, ...]:
+        """The service's streams, pulled and pushed."""
+        return (*(stream.view() for stream in self._fleet.streams(name)), *self._pushed.views(name))
 
     def _place(self, name: str) -> Place:
         place = self._fleet.place(name)
@@ -126,20 +133,30 @@ class LiveBackend:
 
     # -- what was pushed
 
+    def ready_for(self, intake: str) -> None:
+        del intake
+        if self._pipeline.flooded:
+            raise Temporary("too much telemetry waits to be judged already: send this again", retry_after=1)
+
     async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
         items: list[InboxItem] = []
-        if self._pipeline.crowded:
+        if reading.accepted and self._pipeline.crowded:
             raise Temporary("too many pushed events wait to be judged already: send this again", retry_after=5)
         if reading.accepted:
             items = await self._written(self._ledger.accept(reading.accepted, received_at))
+        self._pipeline.submit_observed(reading.observed)
+        self._pushed.heard(intake, reading.observed)
         for item in items:
             self._pipeline.submit_accepted(item)
             place = self._fleet.place(item.event.service)
             if isinstance(item.event, DeploymentEvent) and place is not None:
                 place.deployment_seen()
-        log.info("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))
+        if reading.accepted or not reading.observed:
+            log.info("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))
         return IntakeView(
-            accepted=len(items), duplicates=len(reading.accepted) - len(items), dropped=dict(reading.dropped)
+            accepted=len(items) + len(reading.observed),
+            duplicates=len(reading.accepted) - len(items),
+            dropped=dict(reading.dropped),
         )
 
     # -- what was

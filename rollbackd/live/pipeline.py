@@ -21,6 +21,10 @@ MAX_STRANGERS = MAX_SERVICES // 2
 """Services that nobody configured are taken in up to this many in all; the other places are for configured ones."""
 QUEUE_EVENTS = 1000
 """Pulled events of one service that may wait for the engine; further ones make their source wait."""
+OBSERVED_EVENTS = 20_000
+"""Events of pushed telemetry that may wait for the engine; further deliveries are asked to come again."""
+OBSERVED = -1
+"""Stands where a durable event has its number in the inbox."""
 PUSHED_EVENTS = 10_000
 """Pushed events that may wait for the engine; further deliveries are asked to come again."""
 YIELD_EVERY = 100
@@ -82,6 +86,7 @@ class Pipeline:
         self._lanes: dict[str | None, _Lane] = {}
         self._refusing = False
         self._waiting: set[int] = set()
+        self._observed = 0
         self._newest_seq = 0
         self._fed: dict[str, int] = {}
         self._unrecorded: list[StoredDecision | WatchChange] = []
@@ -141,9 +146,20 @@ class Pipeline:
         self._waiting.add(item.seq)
         self._lane(item.event.service).queue.put_nowait((item.event, item.seq))
 
+    def submit_observed(self, events: Sequence[AnyEvent]) -> None:
+        """Take pushed telemetry, in order; whoever sends it was asked first whether the road is `flooded`."""
+        self._observed += len(events)
+        for event in events:
+            self._lane(event.service).queue.put_nowait((event, OBSERVED))
+
     def submit_now(self, event: AnyEvent) -> None:
         """Take an event of our own making, such as the deployment that our revert is."""
         self._lane(event.service).queue.put_nowait((event, 0))
+
+    @property
+    def flooded(self) -> bool:
+        """Whether so much pushed telemetry waits for the engine that no more should be accepted now."""
+        return self._observed >= OBSERVED_EVENTS
 
     @property
     def crowded(self) -> bool:
@@ -177,6 +193,9 @@ class Pipeline:
             lane.busy = True
             if seq is None:
                 lane.room.release()
+            elif seq == OBSERVED:
+                self._observed -= 1
+                seq = None
             if self._feed(event, seq):
                 await self._commit_outcomes()
             lane.queue.task_done()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rollbackd.aiokit import Clock
 from rollbackd.ledger.base import Rollback, RollbackState, StoredDecision
-from rollbackd.live.fleet import Fleet
 from rollbackd.model import WatchChange
 from rollbackd.notify.base import Message
 from rollbackd.notify.messages import (
@@ -17,6 +16,7 @@ from rollbackd.notify.messages import (
     source_up_message,
     watch_message,
 )
+from rollbackd.web.views import SourceView
 
 DOWN_LONG_S = 60.0
 """A source that is down for less is no news."""
@@ -61,23 +61,23 @@ class Teller:
         """A configuration that is not put in force."""
         return self._to_all(config_refused_message(path=path, faults=problem.splitlines(), at=self._clock.now()))
 
-    def sources(self, fleet: Fleet) -> Told:
+    def sources(self, services: Iterable[str], views: Callable[[str], Iterable[SourceView]]) -> Told:
         """Sources that have been down for a while, and those that came back after that was told."""
         told: Told = []
         now = self._clock.now()
-        for service in fleet.names:
-            for stream in fleet.streams(service):
-                key = (service, stream.label)
+        for service in services:
+            for stream in views(service):
+                key = (service, stream.name)
                 if stream.state == "down" and key not in self._down and now - stream.since > DOWN_LONG_S:
                     self._down[key] = stream.since
                     told += self._to_all(
                         source_down_message(
-                            service=service, source=stream.label, reason=stream.reason, since=stream.since
+                            service=service, source=stream.name, reason=stream.reason, since=stream.since
                         )
                     )
                 elif stream.state == "up" and key in self._down:
                     since = self._down.pop(key)
                     told += self._to_all(
-                        source_up_message(service=service, source=stream.label, down_since=since, at=now)
+                        source_up_message(service=service, source=stream.name, down_since=since, at=now)
                     )
         return told

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from rollbackd.aiokit import Clock
-from rollbackd.intake.base import Intake
-from rollbackd.web.auth import Authenticator, Identity
+from rollbackd.intake.desk import Desk
+from rollbackd.web.auth import UNVERIFIED, Authenticator, Identity
 from rollbackd.web.backend import Backend
 from rollbackd.web.body import Bodies, Limits
 from rollbackd.web.errors import HttpError, error_response
@@ -18,6 +18,7 @@ from rollbackd.web.meter import Meter
 from rollbackd.web.openapi import document
 from rollbackd.web.origin import HostPolicy
 from rollbackd.web.page import Page
+from rollbackd.web.rate import RateLimit
 from rollbackd.web.routes import Route, check_query
 from rollbackd.web.routes_api import Api
 from rollbackd.web.routes_intake import IntakeRoutes
@@ -38,26 +39,29 @@ HEADERS = {
 
 def build_app(
     backend: Backend,
-    intakes: Mapping[str, Intake],
+    desk: Desk,
     auth: Authenticator,
     registry: CollectorRegistry,
     *,
     clock: Clock,
     limits: Limits | None = None,
     allowed_hosts: Callable[[], frozenset[str]] = frozenset,
+    deliveries_per_second: Callable[[], float] = float,
 ) -> web.Application:
     """The application; serve it with `rollbackd.web.server.WebServer`, which leaves decompression to it.
 
-    `intakes` are served at the paths they have now; `allowed_hosts` tells, at each request, the names we go by
-    beside localhost and addresses.
+    The intakes of the desk are served at the paths they have now; `allowed_hosts` tells, at each request, the names we
+    go by beside localhost and addresses, and `deliveries_per_second` how often one credential may deliver (0: as often
+    as it likes).
     """
-    bodies, meter = Bodies(limits or Limits()), Meter(registry)
+    limits, meter = limits or Limits(), Meter(registry)
+    bodies, rate = Bodies(limits), RateLimit(deliveries_per_second, clock.monotonic)
     guard = _Guard(auth, HostPolicy(allowed_hosts))
     routes: list[Route] = []
     itself = SelfRoutes(backend, registry, Page(), lambda: document(routes, auth.anonymous))
     routes += itself.routes()
     routes += Api(backend, bodies).routes()
-    routes += IntakeRoutes(backend, intakes, bodies, clock, meter).routes()
+    routes += IntakeRoutes(backend, desk, bodies, limits, auth, rate, clock, meter).routes()
 
     app = web.Application(middlewares=[_observer(meter, clock)])
     app.on_response_prepare.append(_add_headers)
@@ -78,13 +82,21 @@ class _Guard:
         async def handle(request: web.Request) -> web.StreamResponse:
             if route.method == "POST":
                 self._hosts.check_origin(request)
-            identity = self._identify(request) if route.scope is not None else self._perhaps(request)
-            if route.scope is not None:
-                self._auth.permit(identity, route.scope)
+            identity = self._admitted(route, request)
             check_query(route, request)
             return await route.handler(request, identity)
 
         return handle
+
+    def _admitted(self, route: Route, request: web.Request) -> Identity:
+        if route.scope is None:
+            return self._perhaps(request)
+        if route.signed is not None and "Authorization" not in request.headers and route.signed(request):
+            self._auth.listen_to(request.remote or "local")
+            return UNVERIFIED
+        identity = self._identify(request)
+        self._auth.permit(identity, route.scope)
+        return identity
 
     def _identify(self, request: web.Request) -> Identity:
         identity = self._auth.identify(request.headers.get("Authorization"), request.remote or "local")

@@ -46,6 +46,10 @@ class Identity:
     anonymous: bool = False
 
 
+UNVERIFIED = Identity("unverified", frozenset())
+"""Who carries a credential in a form of the sender's own, before it was verified."""
+
+
 class Authenticator:
     """Tells who is asking, from an Authorization header and the address it came from.
 
@@ -94,6 +98,15 @@ class Authenticator:
             raise HttpError(401, "wrong_credential", "no token has this value; is it the current one?", CHALLENGES)
         self._shutout.succeeded(peer, digest)
         return Identity(found.name, found.scopes | self._anonymous)
+
+    def listen_to(self, peer: str) -> None:
+        """Raises HttpError 429 for an address that showed too many wrong credentials lately."""
+        self._shutout.check(peer, b"")
+
+    def refused(self, peer: str) -> None:
+        """Note that an address showed a wrong credential in a form of its own."""
+        self._shutout.failed(peer)
+        log.warning("credential_refused", peer=peer)
 
     def permit(self, identity: Identity, scope: Scope) -> None:
         """Let pass who may do this. Raises HttpError: 401 without a credential, 403 with one that lacks the scope."""

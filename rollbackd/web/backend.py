@@ -30,8 +30,11 @@ class Backend(Protocol):
     def service(self, name: str) -> ServiceView:
         """One service. Raises Unknown."""
 
+    def ready_for(self, intake: str) -> None:
+        """Raises Temporary where no further telemetry can be taken in now."""
+
     async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
-        """Make a delivery's events durable, then feed them; returns once they are durable."""
+        """Make a delivery's facts durable, then feed all of it; returns once they are durable."""
 
     async def deployments(self, service: str | None, limit: int) -> list[DeploymentView]:
         """Watched deployments, newest first."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from aiohttp import web
 
 from rollbackd.errors import Temporary
+from rollbackd.intake.base import Decoder
 from rollbackd.intake.reading import decode
 from rollbackd.web.errors import HttpError
 
@@ -29,6 +31,13 @@ class Limits:
     """How long a whole body may take to arrive."""
     bodies_at_once: int = 64
     """How many bodies may be on their way at once; the next one is told to come back."""
+    bulk_at_once: int = 16
+    """The same for telemetry, counted apart: a flood of it must not take the turn of a deployment or an alert."""
+    bulk_bytes: int = 64 * 1024 * 1024
+    """How much telemetry may be held at once, decompressed, before it is understood."""
+
+
+NO_DECODERS: Mapping[str, Decoder] = {}
 
 
 class Bodies:
@@ -38,14 +47,22 @@ class Bodies:
         self._limits = limits
         self._now = 0
 
-    async def read(self, request: web.Request, max_bytes: int, content_types: Collection[str]) -> bytes:
-        """The whole body, decompressed.
+    async def read(
+        self,
+        request: web.Request,
+        max_bytes: int,
+        content_types: Collection[str],
+        decoders: Mapping[str, Decoder] = NO_DECODERS,
+    ) -> bytes:
+        """The whole body, decompressed. `decoders` undo further encodings of a body that is there as a whole.
 
         Raises HttpError 415 for what is not one of the media types or encodings, 413 for what is too large before or
         after decompression, 408 for what comes too slowly, 400 for what breaks off, and Temporary when too many come.
         """
         _check_type(request, content_types)
-        decoder = _decoder(request)
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        whole = decoders.get(encoding)
+        decoder = _Decoder() if whole is not None else _decoder(encoding, decoders)
         if request.content_length is not None and request.content_length > max_bytes:
             raise _too_large(max_bytes)
         if self._now >= self._limits.bodies_at_once:
@@ -53,16 +70,40 @@ class Bodies:
         self._now += 1
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
-                return await _receive(request, decoder, max_bytes)
+                body = await _receive(request, decoder, max_bytes)
         except TimeoutError:
             message = f"the body did not arrive within {self._limits.body_timeout_s:g} s"
             raise HttpError(408, "too_slow", message) from None
         finally:
             self._now -= 1
+        return body if whole is None else _decoded(whole, body, max_bytes)
 
     async def read_json(self, request: web.Request, wanted: type[T]) -> T:
         """An operator's command. Raises as `read`, and Rejected for what does not fit."""
         return decode(await self.read(request, self._limits.command_bytes, JSON), wanted)
+
+
+class BulkBodies(Bodies):
+    """The same for telemetry. A body counts as held from before it is read until its delivery was understood."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(replace(limits, bodies_at_once=limits.bulk_at_once))
+        self._room = limits.bulk_bytes
+
+    @contextmanager
+    def held(self, request: web.Request, max_bytes: int) -> Iterator[None]:
+        """Take the room that the body may need: what it says of itself, tenfold where it is compressed, at most
+        `max_bytes`. Raises Temporary where there is not so much room."""
+        stated = request.content_length if request.content_length is not None else max_bytes
+        compressed = request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+        wanted = min(stated * 10 if compressed else stated, max_bytes)
+        if wanted > self._room:
+            raise Temporary("too much telemetry waits to be understood already", retry_after=1)
+        self._room -= wanted
+        try:
+            yield
+        finally:
+            self._room += wanted
 
 
 def _check_type(request: web.Request, content_types: Collection[str]) -> None:
@@ -91,6 +132,13 @@ async def _receive(request: web.Request, decoder: _Decoder, max_bytes: int) -> b
     if not decoder.complete:
         raise HttpError(400, "malformed", "the compressed body ends too early")
     return bytes(body)
+
+
+def _decoded(whole: Decoder, body: bytes, max_bytes: int) -> bytes:
+    decoded = whole(body, max_bytes)
+    if len(decoded) > max_bytes:
+        raise _too_large(max_bytes)
+    return decoded
 
 
 def _too_large(max_bytes: int) -> HttpError:
@@ -133,11 +181,11 @@ class _Inflater(_Decoder):
         return out
 
 
-def _decoder(request: web.Request) -> _Decoder:
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+def _decoder(encoding: str, others: Collection[str]) -> _Decoder:
     if encoding in ("", "identity"):
         return _Decoder()
     if encoding in ("gzip", "x-gzip", "deflate"):
         return _Inflater(encoding)
-    message = f"Content-Encoding `{encoding[:40]}` is not understood: send gzip, deflate or none"
-    raise HttpError(415, "wrong_encoding", message, [("Accept-Encoding", "gzip, deflate")])
+    known = ["gzip", "deflate", *sorted(others)]
+    message = f"Content-Encoding `{encoding[:40]}` is not understood: send {', '.join(known)} or none"
+    raise HttpError(415, "wrong_encoding", message, [("Accept-Encoding", ", ".join(known))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -28,11 +28,21 @@ class Meter:
             ["intake", "reason"],
             registry=registry,
         )
+        self._behind = Gauge(
+            "rollbackd_intake_behind_seconds",
+            "Age of the newest sample of the last delivery when it came.",
+            ["intake"],
+            registry=registry,
+        )
 
     def request(self, route: str | None, method: str, status: int) -> None:
         """Count an answered request; `route` is the path's template, None where no route matched."""
         known = method if method in _METHODS else "other"
         self._requests.labels(route or "unmatched", known, str(status)).inc()
+
+    def behind(self, intake: str, seconds: float) -> None:
+        """Note how old the newest sample of a delivery was."""
+        self._behind.labels(intake).set(seconds)
 
     def delivery(self, intake: str, accepted: int, duplicates: int, dropped: Mapping[str, int]) -> None:
         """Count what became of a delivery."""

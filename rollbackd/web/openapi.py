@@ -36,6 +36,11 @@ def document(routes: Sequence[Route], anonymous: Iterable[str]) -> dict[str, obj
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic", "description": "The token as password, any user name."},
+                **{
+                    _scheme(name): {"type": "apiKey", "in": "header", "name": name}
+                    for route in routes
+                    for name in route.signed_headers[:1]
+                },
             },
         },
     }
@@ -51,6 +56,11 @@ def statuses(route: Route) -> frozenset[int]:
     if route.method == "POST":
         found |= {400, 403, 408, 413, 415, 503}
     return frozenset(found)
+
+
+def _scheme(header: str) -> str:
+    """The name of the security scheme of a credential in a header of its sender's own."""
+    return f"header-{header}"
 
 
 class _Schemas:
@@ -90,7 +100,8 @@ def _operation(route: Route, schemas: _Schemas, free: frozenset[str]) -> dict[st
         }
     if route.scope is not None:
         anyone: list[dict[str, list[str]]] = [{}] if route.scope in free else []
-        operation["security"] = [*anyone, {"bearer": [route.scope]}, {"basic": [route.scope]}]
+        own = [{_scheme(name): list[str]() for name in route.signed_headers[:1]}] if route.signed_headers else []
+        operation["security"] = [*anyone, {"bearer": [route.scope]}, {"basic": [route.scope]}, *own]
     return operation
 
 

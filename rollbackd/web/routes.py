@@ -36,8 +36,10 @@ class Route:
     """One method at one path, and all that the API's document says of it.
 
     `scope` None lets everybody in. `answer` is the type of a JSON answer, or None where `answer_types` are not JSON.
-    `errors` are the statuses of its own beside those that every route of its kind has; `shapes` gives the type of an
-    error's body where it is more than an ErrorView. `query` None means any parameters.
+    `signed` tells of a request whether it carries a credential of its sender's own form, in `signed_headers`: the
+    handler, which reads the body, verifies it. `errors` are the statuses of its own beside those that every route of
+    its kind has; `shapes` gives the type of an error's body where it is more than an ErrorView. `query` None means any
+    parameters.
     """
 
     method: Literal["GET", "POST"]
@@ -52,6 +54,8 @@ class Route:
     body: object = None
     body_types: frozenset[str] = JSON
     query: tuple[Query, ...] | None = ()
+    signed: Callable[[web.Request], bool] | None = None
+    signed_headers: tuple[str, ...] = ()
     errors: frozenset[int] = frozenset()
     shapes: Mapping[int, object] = field(default_factory=dict)
 

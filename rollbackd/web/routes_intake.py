@@ -1,17 +1,24 @@
-"""Serves every intake in the same way: read the body, let the intake understand it, and answer once it is durable."""
+"""Serves every intake in the same way: who is it, is there room, read the body, understand it, and answer once it is
+durable."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from aiohttp import web
 
 from rollbackd.aiokit import Clock
-from rollbackd.intake.base import Delivery, Intake
-from rollbackd.web.auth import Identity
+from rollbackd.errors import Temporary
+from rollbackd.intake.base import Delivery, Intake, Rejected, Reply, Told
+from rollbackd.intake.desk import Desk
+from rollbackd.web.auth import UNVERIFIED, Authenticator, Identity
 from rollbackd.web.backend import Backend
-from rollbackd.web.body import Bodies
+from rollbackd.web.body import Bodies, BulkBodies, Limits
+from rollbackd.web.errors import RETRY_AFTER_S, HttpError
 from rollbackd.web.meter import Meter
+from rollbackd.web.rate import RateLimit
 from rollbackd.web.routes import Handler, Route, answer
 from rollbackd.web.views import IntakeView
 
@@ -19,48 +26,104 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 class IntakeRoutes:
-    """Handlers of deliveries. Each request looks its intake up by name, so a reload may put another in its place."""
+    """Handlers of deliveries."""
 
     def __init__(
-        self, backend: Backend, intakes: Mapping[str, Intake], bodies: Bodies, clock: Clock, meter: Meter
+        self,
+        backend: Backend,
+        desk: Desk,
+        bodies: Bodies,
+        limits: Limits,
+        auth: Authenticator,
+        rate: RateLimit,
+        clock: Clock,
+        meter: Meter,
     ) -> None:
-        self._backend, self._intakes, self._bodies = backend, intakes, bodies
-        self._clock, self._meter = clock, meter
+        self._backend, self._desk, self._auth, self._clock, self._meter = backend, desk, auth, clock, meter
+        self._bodies, self._bulk = bodies, BulkBodies(limits)
+        self._rate = rate
 
     def routes(self) -> list[Route]:
         """One route an intake."""
-        return [
-            Route(
-                method="POST",
-                path=intake.path,
-                name=f"intake.{name}",
-                summary=f"Deliver to the intake `{name}`. The events are on disk before the answer is sent.",
-                scope=intake.scope,
-                handler=self._handler(name),
-                answer=IntakeView,
-                body=intake.body,
-                body_types=intake.content_types,
-                query=None,
-                errors=frozenset({404, 422, 503}),
-            )
-            for name, intake in self._intakes.items()
-        ]
+        return [self._route(name, intake) for name, intake in self._desk.intakes.items()]
 
-    def _handler(self, name: str) -> Handler:
+    def _route(self, name: str, intake: Intake) -> Route:
+        signature = intake.signature
+        return Route(
+            method="POST",
+            path=intake.path,
+            name=f"intake.{name}",
+            summary=f"Deliver to the intake `{name}`. Facts are on disk before the answer is sent.",
+            scope=intake.scope,
+            handler=self._handler(name, intake),
+            answer=IntakeView if intake.answer_types == {"application/json"} and intake.success == 200 else None,
+            answer_types=intake.answer_types,
+            status=intake.success,
+            body=intake.body,
+            body_types=intake.content_types,
+            query=None,
+            signed=(lambda request: signature.presented(_headers(request))) if signature is not None else None,
+            signed_headers=tuple(signature.headers) if signature is not None else (),
+            errors=frozenset({404, 422, 429, 503}),
+        )
+
+    def _handler(self, name: str, intake: Intake) -> Handler:
         async def deliver(request: web.Request, identity: Identity) -> web.Response:
-            intake = self._intakes[name]
-            body = await self._bodies.read(request, intake.max_bytes, intake.content_types)
-            delivery = Delivery(
-                body=body,
-                headers={
-                    key.lower(): value for key, value in request.headers.items() if key.lower() not in _SECRET_HEADERS
-                },
-                query=dict(request.query),
-                received_at=self._clock.now(),
-            )
-            reading = intake.read(delivery)
-            view = await self._backend.deliver(name, reading, delivery.received_at, identity.name)
-            self._meter.delivery(name, view.accepted, view.duplicates, view.dropped)
-            return answer(view)
+            try:
+                return await self._deliver(name, intake, request, identity)
+            except Temporary as error:
+                if intake.busy == 503:
+                    raise
+                wait = math.ceil(RETRY_AFTER_S if error.retry_after is None else error.retry_after)
+                raise HttpError(429, "busy", str(error), [("Retry-After", str(max(wait, 1)))]) from error
 
         return deliver
+
+    async def _deliver(self, name: str, intake: Intake, request: web.Request, identity: Identity) -> web.Response:
+        peer = request.remote or "local"
+        known = not identity.anonymous and identity is not UNVERIFIED
+        self._rate.take(f"token {identity.name}" if known else f"peer {peer}")
+        if intake.bulk:
+            self._backend.ready_for(name)
+        with self._bulk.held(request, intake.max_bytes) if intake.bulk else nullcontext():
+            delivery = await self._received(intake, request)
+            actor = identity.name if identity is not UNVERIFIED else await self._verified(intake, delivery, peer)
+            reading = await self._desk.read(name, delivery, lambda: self._ready(name, intake))
+        view = await self._backend.deliver(name, reading, delivery.received_at, actor)
+        self._meter.delivery(name, view.accepted, view.duplicates, view.dropped)
+        if reading.observed:
+            self._meter.behind(name, delivery.received_at - reading.observed[-1].t)
+        reply = intake.reply(delivery, reading, Told(accepted=view.accepted, duplicates=view.duplicates))
+        return answer(view) if reply is None else _response(reply)
+
+    def _ready(self, name: str, intake: Intake) -> None:
+        if intake.bulk:
+            self._backend.ready_for(name)
+
+    async def _received(self, intake: Intake, request: web.Request) -> Delivery:
+        bodies = self._bulk if intake.bulk else self._bodies
+        return Delivery(
+            body=await bodies.read(request, intake.max_bytes, intake.content_types, intake.decoders),
+            headers=_headers(request),
+            query=dict(request.query),
+            received_at=self._clock.now(),
+            params=dict(request.match_info),
+        )
+
+    async def _verified(self, intake: Intake, delivery: Delivery, peer: str) -> str:
+        """Who sent it, by a credential of the sender's own form. Raises what the signature raises."""
+        assert intake.signature is not None  # noqa: S101  the route let pass only what presents one
+        try:
+            return await intake.signature.verify(delivery)
+        except Rejected:
+            self._auth.refused(peer)
+            raise
+
+
+def _headers(request: web.Request) -> Mapping[str, str]:
+    return {key.lower(): value for key, value in request.headers.items() if key.lower() not in _SECRET_HEADERS}
+
+
+def _response(reply: Reply) -> web.Response:
+    kind = reply.content_type if reply.body else None
+    return web.Response(status=reply.status, body=reply.body or None, content_type=kind, headers=reply.headers)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tests.support.deliveries import NOW, alert, deployment, notification
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A valid delivery about a service: two events at least, of different kinds or moments."""
+    """A valid delivery about a service: two events at least, of different kinds or moments.
+
+    Telemetry may need other deliveries `before` it, each so many seconds earlier, to say anything: counters count from
+    the last value. `settles` says that its events are there only so many seconds after it. `headers` come with each.
+    """
 
     content_type: str
     body: Callable[[str], bytes]
+    before: Sequence[tuple[float, Callable[[str], bytes]]] = ()
+    settles: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 def _deployments(service: str) -> bytes:

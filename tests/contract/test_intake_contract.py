@@ -6,6 +6,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import get_args
 
 import msgspec
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 
 from rollbackd import registry
 from rollbackd.errors import Permanent, Temporary
-from rollbackd.intake.base import Delivery, Intake, Reading, Rejected, Scope
+from rollbackd.intake.base import Delivery, Intake, Reading, Rejected, Scope, ServiceNames
 from rollbackd.model import MAX_BACKWARDS_S, AnyEvent
 from rollbackd.web.views import IntakeView
 from tests.contract.intakes import SAMPLES
@@ -29,26 +33,51 @@ every = pytest.mark.parametrize("name", NAMES)
 fuzzed = settings(max_examples=150, deadline=None)
 
 
-def intake_of(name: str) -> Intake:
-    return build_intake(name, Known())
+def intake_of(name: str, services: ServiceNames | None = None) -> Intake:
+    return build_intake(name, services or Known(), SAMPLES[name].settings)
 
 
-def delivery(body: bytes, received_at: float = NOW) -> Delivery:
-    return Delivery(body=body, headers={}, query={}, received_at=received_at)
+def delivery(name: str, body: bytes, received_at: float = NOW) -> Delivery:
+    """What the intake is given: the path's variable parts are the service's name."""
+    headers = {"content-type": SAMPLES[name].content_type, **SAMPLES[name].headers}
+    params = dict.fromkeys(re.findall(r"{(\w+)}", intake_of(name).path), "checkout")
+    return Delivery(body=body, headers=headers, query={}, received_at=received_at, params=params)
 
 
 def sample(name: str, of: str = "checkout") -> bytes:
     return SAMPLES[name].body(of)
 
 
+def taken(name: str, intake: Intake, of: str = "checkout", received_at: float = NOW) -> Reading:
+    """What comes of the sample and of what goes before it, telemetry settled."""
+    found: list[Reading] = []
+    for earlier, body in SAMPLES[name].before:
+        found.append(intake.read(delivery(name, body(of), received_at - earlier)))
+    found.append(intake.read(delivery(name, sample(name, of), received_at)))
+    found.append(intake.settled(received_at + SAMPLES[name].settles))
+    dropped: Counter[str] = Counter()
+    for reading in found:
+        dropped.update(reading.dropped)
+    return Reading(
+        accepted=tuple(item for reading in found for item in reading.accepted),
+        observed=[event for reading in found for event in reading.observed],
+        dropped=dropped,
+    )
+
+
+def events_of(reading: Reading) -> list[AnyEvent]:
+    return [*(item.event for item in reading.accepted), *reading.observed]
+
+
 def check_reading(reading: Reading, received_at: float = NOW) -> None:
     """Every event can be written and strictly read again, lies within reach, and comes in order of time."""
-    last = received_at - MAX_BACKWARDS_S
+    for kind in ([item.event for item in reading.accepted], reading.observed):
+        last = received_at - MAX_BACKWARDS_S
+        for event in kind:
+            assert msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent) == event
+            assert last <= event.t <= received_at
+            last = event.t
     for accepted in reading.accepted:
-        written = msgspec.json.encode(accepted.event)
-        assert msgspec.json.decode(written, type=AnyEvent) == accepted.event
-        assert last <= accepted.event.t <= received_at
-        last = accepted.event.t
         assert 0 < len(accepted.key) <= 200
         assert accepted.key.isprintable()
     for reason, count in reading.dropped.items():
@@ -58,7 +87,7 @@ def check_reading(reading: Reading, received_at: float = NOW) -> None:
 
 def outcome(name: str, body: bytes) -> Reading | Rejected:
     try:
-        return intake_of(name).read(delivery(body))
+        return intake_of(name).read(delivery(name, body))
     except Rejected as rejected:
         return rejected
 
@@ -97,26 +126,27 @@ def test_it_says_where_and_for_whom_it_is_and_how_much_it_takes(name: str) -> No
 
 @every
 def test_the_same_bytes_are_read_the_same_way(name: str) -> None:
-    intake, posted = intake_of(name), delivery(sample(name))
-    first = intake.read(posted)
-    assert len(first.accepted) >= 2
-    check_reading(first)
-    assert intake.read(posted) == first
-    assert intake_of(name).read(posted) == first
+    first = taken(name, intake_of(name))
+    assert len(events_of(first)) >= 2
+    check_reading(first, NOW + SAMPLES[name].settles)
+    assert taken(name, intake_of(name)) == first
 
 
 @every
 def test_different_facts_have_different_keys(name: str) -> None:
-    accepted = intake_of(name).read(delivery(sample(name))).accepted
+    accepted = taken(name, intake_of(name)).accepted
     assert len({item.key for item in accepted}) == len(accepted)
 
 
 @every
-def test_a_delivery_repeated_within_seconds_has_the_same_keys(name: str) -> None:
+def test_a_delivery_repeated_within_seconds_changes_nothing(name: str) -> None:
+    """Facts have the same keys; telemetry is known already."""
     intake = intake_of(name)
-    first = intake.read(delivery(sample(name), NOW))
-    again = intake.read(delivery(sample(name), NOW + 3))
+    first = taken(name, intake)
+    again = intake.read(delivery(name, sample(name), NOW + 3))
     assert {item.key for item in first.accepted} == {item.key for item in again.accepted}
+    assert again.observed == ()
+    assert intake.settled(NOW + 3 + SAMPLES[name].settles).observed == ()
 
 
 @every
@@ -125,16 +155,19 @@ def test_no_event_comes_of_a_service_that_is_not_known(name: str) -> None:
     if isinstance(found, Rejected):
         assert found.code == "unknown_service"
     else:
-        assert found.accepted == ()
+        found = taken(name, intake_of(name), "somebody-elses")
+        assert events_of(found) == []
         assert found.dropped["unknown_service"] >= 2
 
 
 @every
 def test_the_services_may_change_between_two_deliveries(name: str) -> None:
     backend = FakeBackend()
-    intake = build_intake(name, backend)
+    intake = intake_of(name, backend)
+    if intake.bulk:
+        assert events_of(taken(name, intake, "newcomer")) == []
     backend.services = {"newcomer": service("newcomer")}
-    assert {item.event.service for item in intake.read(delivery(sample(name, "newcomer"))).accepted} == {"newcomer"}
+    assert {event.service for event in events_of(taken(name, intake, "newcomer"))} == {"newcomer"}
 
 
 @every
@@ -161,7 +194,7 @@ def test_the_services_may_change_between_two_deliveries(name: str) -> None:
 )
 def test_hostile_bytes_are_rejected_as_the_senders_fault(name: str, hostile: bytes) -> None:
     with pytest.raises(Rejected) as rejected:
-        intake_of(name).read(delivery(hostile))
+        intake_of(name).read(delivery(name, hostile))
     assert 400 <= rejected.value.status < 500
 
 
@@ -201,7 +234,7 @@ def test_no_damage_to_a_valid_delivery_crashes_it(name: str, data: st.DataObject
 @fuzzed
 @given(data=st.data())
 def test_no_other_value_in_a_valid_delivery_crashes_it(name: str, data: st.DataObject) -> None:
-    if SAMPLES[name].content_type != "application/json":
+    if intake_of(name).body is None:
         pytest.skip("its bodies are no JSON: the damaged bytes are its test")
     value: object = json.loads(sample(name))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -227,33 +260,61 @@ def replaced(value: object, data: st.DataObject) -> object:
 
 async def post(site: Site, name: str, body: bytes | None = None, **changed: str) -> tuple[int, object]:
     intake = intake_of(name)
-    headers = bearer(intake.scope) | {"Content-Type": SAMPLES[name].content_type}
-    headers |= {key.replace("_", "-"): value for key, value in changed.items()}
+    headers = headers_of(name) | {key.replace("_", "-"): value for key, value in changed.items()}
     sent = sample(name) if body is None else body
-    async with site.client.post(intake.path, data=io.BytesIO(sent), headers=headers) as response:
-        return response.status, await response.json()
+    async with site.client.post(path_of(name), data=io.BytesIO(sent), headers=headers) as response:
+        told = await response.read()
+        return response.status, json.loads(told) if told and response.content_type == "application/json" else None
 
 
-@every
+def headers_of(name: str) -> dict[str, str]:
+    return {**bearer(intake_of(name).scope), "Content-Type": SAMPLES[name].content_type, **SAMPLES[name].headers}
+
+
+def path_of(name: str) -> str:
+    return re.sub(r"{\w+}", "checkout", intake_of(name).path)
+
+
+@asynccontextmanager
+async def site_of(name: str, backend: FakeBackend | None = None) -> AsyncIterator[Site]:
+    behind = backend or FakeBackend()
+    async with served(behind, intakes={name: intake_of(name, behind)}) as site:
+        yield site
+
+
+facts = pytest.mark.parametrize("name", [name for name in NAMES if not intake_of(name).bulk])
+telemetry = pytest.mark.parametrize("name", [name for name in NAMES if intake_of(name).bulk])
+
+
+@facts
 async def test_what_is_new_is_kept_and_what_is_known_changes_nothing(name: str) -> None:
-    async with served() as site:
-        status, told = await post(site, name)
-        first = msgspec.convert(told, IntakeView)
-        assert status == 200
-        assert first.accepted == len(site.backend.delivered) >= 2
-        assert await post(site, name) == (
-            200,
-            {"accepted": 0, "duplicates": first.accepted, "dropped": first.dropped},
-        )
-        assert len(site.backend.delivered) == first.accepted
+    async with site_of(name) as site:
+        assert (await post(site, name))[0] == intake_of(name).success
+        kept = len(site.backend.delivered)
+        assert kept >= 2
+        assert (await post(site, name))[0] == intake_of(name).success
+        assert len(site.backend.delivered) == kept
         assert set(site.backend.actors) == {f"the-{intake_of(name).scope}-token"}
+
+
+@telemetry
+async def test_a_sender_is_asked_to_come_again_while_there_is_no_room(name: str) -> None:
+    """Nothing of it is taken in: the delivery that comes again counts in full."""
+    async with site_of(name) as site:
+        site.backend.flooded = True
+        async with site.client.post(path_of(name), data=sample(name), headers=headers_of(name)) as response:
+            assert response.status == intake_of(name).busy
+            assert int(response.headers["Retry-After"]) >= 1
+        assert site.backend.actors == []
+        site.backend.flooded = False
+        assert (await post(site, name))[0] == intake_of(name).success
 
 
 @every
 async def test_nothing_is_delivered_of_what_is_refused(name: str) -> None:
     scope = intake_of(name).scope
     other: Scope = "deploy" if scope == "ingest" else "ingest"
-    async with served() as site:
+    async with site_of(name) as site:
         refusals = {
             "wrong": await post(site, name, Authorization="Bearer wrong"),
             "other scope": await post(site, name, Authorization=f"Bearer {other}-secret"),
@@ -264,7 +325,7 @@ async def test_nothing_is_delivered_of_what_is_refused(name: str) -> None:
             "cut off": await post(site, name, sample(name)[:-5]),
             "foreign page": await post(site, name, Origin="http://evil.example"),
         }
-        async with site.client.post(intake_of(name).path, data=sample(name)) as response:
+        async with site.client.post(path_of(name), data=sample(name)) as response:
             assert response.status == 401
         assert {reason: status for reason, (status, _) in refusals.items()} == {
             "wrong": 401,
@@ -283,19 +344,18 @@ async def test_nothing_is_delivered_of_what_is_refused(name: str) -> None:
         assert site.backend.actors == []
 
 
-@every
+@facts
 @pytest.mark.parametrize(
     ("fault", "status"), [(Temporary("the disk is full"), 503), (Permanent("the ledger is of a newer version"), 500)]
 )
 async def test_what_cannot_be_kept_is_not_acknowledged(name: str, fault: Temporary | Permanent, status: int) -> None:
     """5xx: senders that try again only then must do so."""
-    async with served() as site:
+    async with site_of(name) as site:
         site.backend.broken = fault
         assert (await post(site, name))[0] == status
         site.backend.broken = None
-        answered, told = await post(site, name)
-        assert answered == 200
-        assert msgspec.convert(told, IntakeView).duplicates == 0
+        assert (await post(site, name))[0] == intake_of(name).success
+        assert site.backend.delivered
 
 
 class Slow(FakeBackend):
@@ -314,24 +374,24 @@ class Slow(FakeBackend):
 @every
 async def test_nothing_is_acknowledged_before_it_is_kept(name: str) -> None:
     backend = Slow()
-    async with served(backend) as site:
+    async with site_of(name, backend) as site:
         posting = asyncio.create_task(post(site, name))
         await backend.begun.wait()
         async with site.client.get("/healthz") as response:  # the answer would have overtaken this one
             assert response.status == 200
         assert not posting.done()
         backend.go.set()
-        assert (await posting)[0] == 200
-        assert backend.delivered
+        assert (await posting)[0] == intake_of(name).success
+        assert backend.delivered or intake_of(name).bulk
 
 
 @every
 async def test_what_is_being_kept_is_kept_when_the_sender_hangs_up(name: str) -> None:
     backend = Slow()
-    async with served(backend) as site:
+    async with site_of(name, backend) as site:
         posting = asyncio.create_task(post(site, name))
         await backend.begun.wait()
         posting.cancel()
         await asyncio.gather(posting, return_exceptions=True)
         backend.go.set()
-        await eventually(lambda: backend.delivered)
+        await eventually(lambda: backend.actors)

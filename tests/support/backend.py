@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rollbackd.errors import RollbackdError
+from rollbackd.errors import RollbackdError, Temporary
 from rollbackd.intake.base import Accepted, Reading
 from rollbackd.ledger.base import AuditEntry, ConfigStamp, Pause, Step
-from rollbackd.model import Decision, Evidence, GuardAnswer
+from rollbackd.model import AnyEvent, Decision, Evidence, GuardAnswer
 from rollbackd.web.backend import Refused, Unknown
 from rollbackd.web.views import (
     DecisionView,
@@ -158,6 +158,8 @@ class FakeBackend:
         self.config_problem: str | None = None
         self.paused: Pause | None = None
         self.delivered: list[Accepted] = []
+        self.observed: list[AnyEvent] = []
+        self.flooded = False
         self.actors: list[str] = []
         self.decision_list: list[DecisionView] = [decision()]
         self.rollback_list: list[RollbackView] = [rollback()]
@@ -194,14 +196,21 @@ class FakeBackend:
             raise Unknown(f"there is no service `{name}`")
         return self.services[name]
 
+    def ready_for(self, intake: str) -> None:
+        if self.flooded:
+            raise Temporary("too much telemetry waits already", retry_after=1)
+
     async def deliver(self, intake: str, reading: Reading, received_at: float, actor: str) -> IntakeView:
         self._ledger()
         seen = {accepted.key for accepted in self.delivered}
         new = [accepted for accepted in reading.accepted if accepted.key not in seen]
         self.delivered += new
+        self.observed += reading.observed
         self.actors.append(actor)
         duplicates = len(reading.accepted) - len(new)
-        return IntakeView(accepted=len(new), duplicates=duplicates, dropped=dict(reading.dropped))
+        return IntakeView(
+            accepted=len(new) + len(reading.observed), duplicates=duplicates, dropped=dict(reading.dropped)
+        )
 
     async def deployments(self, service: str | None, limit: int) -> list[DeploymentView]:
         self._ledger()

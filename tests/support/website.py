@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from rollbackd import registry
 from rollbackd.aiokit import Clock
 from rollbackd.intake.base import Intake, IntakeContext, Scope, ServiceNames
+from rollbackd.intake.desk import Desk
 from rollbackd.web.app import build_app
 from rollbackd.web.auth import Authenticator, Token
 from rollbackd.web.body import Limits
@@ -32,10 +33,13 @@ def bearer(scope: Scope) -> dict[str, str]:
     return {"Authorization": f"Bearer {scope}-secret"}
 
 
-def build_intake(name: str, services: ServiceNames) -> Intake:
-    """A registered intake with its default configuration."""
+NO_SETTINGS: Mapping[str, object] = {}
+
+
+def build_intake(name: str, services: ServiceNames, settings: Mapping[str, object] = NO_SETTINGS) -> Intake:
+    """A registered intake, with its default configuration but for `settings`."""
     adapter = registry.load("intake", name)
-    intake: Intake = adapter.build(adapter.config(), IntakeContext(services=services))
+    intake: Intake = adapter.build(adapter.config.model_validate(settings), IntakeContext(services=services))
     return intake
 
 
@@ -71,9 +75,10 @@ async def served(
     behind = backend or FakeBackend()
     if intakes is None:
         intakes = {name: build_intake(name, behind) for name in registry.names("intake")}
+    desk = Desk(intakes)
     app = build_app(
         behind,
-        intakes,
+        desk,
         auth or authenticator(),
         metrics or CollectorRegistry(),
         clock=clock or ManualClock(NOW),
@@ -87,3 +92,4 @@ async def served(
             yield Site(behind, server, client)
     finally:
         await server.stop()
+        desk.close()

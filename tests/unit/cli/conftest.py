@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from rollbackd.aiokit import SystemClock
 from rollbackd.cli.main import main
+from rollbackd.intake.desk import Desk
 from rollbackd.web.app import build_app
 from rollbackd.web.auth import Authenticator, Token
 from tests.support.backend import FakeBackend
@@ -32,7 +33,7 @@ class Daemon:
 
     async def _start(self) -> tuple[web.AppRunner, str]:
         tokens = [Token("alice", lambda: TOKEN, frozenset({"operate"}))]
-        app = build_app(self.backend, {}, Authenticator(tokens), CollectorRegistry(), clock=SystemClock())
+        app = build_app(self.backend, Desk({}), Authenticator(tokens), CollectorRegistry(), clock=SystemClock())
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rollbackd.model import AnyEvent
@@ -43,6 +44,12 @@ def test_an_alert_from_before_is_not_held_against_the_release() -> None:
     service = shop()
     events = released(service, service.alert("Down", -50), service.alert("Down", -50), until=900)
     assert convicted(alone("alert"), [*events, service.alert("Down", -50), *service.run(900, 1000)]) is None
+
+
+def test_an_alert_from_long_before_that_is_only_heard_of_afterwards_is_not_held_against_the_release() -> None:
+    service = shop()
+    heard = msgspec.structs.replace(service.alert("Down", 100), began=START - 3000)
+    assert convicted(alone("alert"), released(service, heard, until=900)) is None
 
 
 def test_an_alert_that_resolved_and_fires_anew_is_a_new_one() -> None:

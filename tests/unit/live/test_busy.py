@@ -16,6 +16,7 @@ from rollbackd.ledger.base import InboxItem
 from rollbackd.live import pipeline
 from rollbackd.live.backend import LiveBackend
 from rollbackd.live.fleet import Fleet
+from rollbackd.live.pushed import Pushed
 from rollbackd.model import Alert, DeploymentEvent, Probe
 from tests.unit.live.house import House
 from tests.unit.live.test_rollbacks import Memory, rollbacks_of
@@ -140,6 +141,7 @@ def backend_of(house: House, home: Path) -> LiveBackend:
         house.pipeline,
         fleet,
         rollbacks_of(house, Memory()),
+        Pushed(lambda _service: False, house.clock),
         house.clock,
         stamp=lambda: house.stamp,
         mode_for=house._mode,

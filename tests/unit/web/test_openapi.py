@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from rollbackd import registry
 from rollbackd.errors import Temporary
+from rollbackd.intake.desk import Desk
 from rollbackd.web.app import build_app
 from tests.support.backend import NOW, FakeBackend, decision, rollback, service, source
 from tests.support.clock import ManualClock
@@ -26,7 +27,7 @@ async def fetch(site: Site) -> dict[str, Any]:
 async def test_it_has_every_route_of_the_application_and_no_other() -> None:
     backend = FakeBackend()
     intakes = {name: build_intake(name, backend) for name in registry.names("intake")}
-    app = build_app(backend, intakes, authenticator(), CollectorRegistry(), clock=ManualClock())
+    app = build_app(backend, Desk(intakes), authenticator(), CollectorRegistry(), clock=ManualClock())
     routed = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()

@@ -1,0 +1,93 @@
+"""What the intakes of alerts share: whose an alert is, when it began, and when two deliveries tell the same fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from rollbackd.fields import Model, Size
+from rollbackd.intake.base import Accepted, ServiceNames
+from rollbackd.intake.reading import REACH_S, check, fact_key
+from rollbackd.model import Alert, AlertStatus
+
+LENGTH = 500  # the bound of model.Name and model.Text
+
+
+class AlertSettings(Model):
+    """How alerts are matched to services."""
+
+    service_labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("service", "app", "job")
+    """Labels to look at, in this order: the first whose value is a configured service's name tells the service."""
+    severity_label: str = "severity"
+    """The label that tells how severe an alert is."""
+    default_severity: Annotated[str, Field(max_length=LENGTH)] = "warning"
+    """The severity of alerts that carry no such label."""
+    max_bytes: Annotated[Size, Field(gt=0)] = 4 * 1024 * 1024
+    """The largest delivery, after decompression."""
+
+
+class Alerts:
+    """Makes events of alerts. `intake` is the name of the intake, which facts are told apart by."""
+
+    def __init__(self, intake: str, config: AlertSettings, services: ServiceNames) -> None:
+        self._intake, self._config, self._services = intake, config, services
+
+    def service(self, labels: Mapping[str, str]) -> str | None:
+        """The configured service that the labels name."""
+        known = self._services.known()
+        candidates = (labels.get(label, "") for label in self._config.service_labels)
+        return next((name for name in candidates if name in known), None)
+
+    def severity(self, labels: Mapping[str, str]) -> str:
+        """What the labels say of its severity."""
+        return printable(labels.get(self._config.severity_label, ""))[:LENGTH] or self._config.default_severity
+
+    def accepted(
+        self,
+        *,
+        service: str,
+        name: str,
+        status: AlertStatus,
+        severity: str,
+        identity: str,
+        began: float,
+        ended: float | None,
+        received_at: float,
+    ) -> Accepted:
+        """The alert as a fact, told apart from others by `identity` (which alert), `began` and `status`.
+
+        Times are Unix seconds; `ended` None means now. Raises Rejected for what makes no event.
+        """
+        moment, since = _moment(status, began, ended, received_at)
+        event = Alert(
+            t=moment,
+            service=service,
+            name=printable(name)[:LENGTH] or "unnamed",
+            status=status,
+            severity=severity,
+            began=since,
+        )
+        check(event)
+        return Accepted(event=event, key=fact_key(self._intake, service, identity, began, status))
+
+
+def _moment(status: AlertStatus, began: float, ended: float | None, received_at: float) -> tuple[float, float | None]:
+    """When it is told of, and when it began where that is further back than an event may lie.
+
+    An alert out of a silence, an inhibition or a long outage may have been firing for hours. Only moved to a later
+    moment it would seem to have begun after a deployment that it was there before, and a good release would be blamed
+    for it. An end may be moved: nobody is blamed for it.
+    """
+    if status == "firing":
+        reach = received_at - REACH_S
+        return (received_at, max(began, 0.0)) if began < reach else (min(began, received_at), None)
+    if ended is None or ended <= 0:
+        return received_at, None
+    return min(max(ended, received_at - REACH_S), received_at), None
+
+
+def printable(text: str) -> str:
+    """The text with what cannot be printed replaced."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
