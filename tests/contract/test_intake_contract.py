@@ -259,7 +259,6 @@ def replaced(value: object, data: st.DataObject) -> object:
 
 
 async def post(site: Site, name: str, body: bytes | None = None, **changed: str) -> tuple[int, object]:
-    intake = intake_of(name)
     headers = headers_of(name) | {key.replace("_", "-"): value for key, value in changed.items()}
     sent = sample(name) if body is None else body
     async with site.client.post(path_of(name), data=io.BytesIO(sent), headers=headers) as response:
