@@ -31,7 +31,11 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "notifier": {"webhook": "rollbackd.notify.webhook"},
     "intake": {
         "alertmanager": "rollbackd.intake.alertmanager",
+        "argocd": "rollbackd.intake.argocd",
         "deployments": "rollbackd.intake.deployments",
+        "flux": "rollbackd.intake.flux",
+        "github": "rollbackd.intake.github",
+        "gitlab": "rollbackd.intake.gitlab",
     },
     "ledger": {"sqlite": "rollbackd.ledger.sqlite"},
 }

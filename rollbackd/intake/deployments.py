@@ -10,12 +10,10 @@ from pydantic import Field
 
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Model, Size
-from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Rejected, Scope, ServiceNames
-from rollbackd.intake.reading import REACH_S, check, decode, did_you_mean, fact_key, unix
-from rollbackd.model import DeploymentEvent, Name, Phase
-
-AHEAD_S = 60.0
-"""How far the sender's clock may run ahead of ours; such an `at` counts as now."""
+from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Scope, ServiceNames
+from rollbackd.intake.deploys import deployed, unknown_service
+from rollbackd.intake.reading import decode, unix
+from rollbackd.model import Name, Phase
 
 RETRY_WINDOW_S = 10.0
 """Without an id and a time, the same deployment told again within one such window of our clock is one deployment."""
@@ -72,56 +70,33 @@ class Deployments(Intake):
         return Reading(accepted=tuple(sorted(found, key=lambda accepted: accepted.event.t)))
 
     def _accepted(self, told: Deployment, place: str, header_id: str | None, received_at: float) -> Accepted:
-        self._check(told, place)
+        known = self._services.known()
+        if told.service not in known and not self._accept_unknown:
+            cure = "add it to `services`, or set `unknown_services: accept`"
+            raise unknown_service(f"`{place}.service`", told.service, known, cure)
         at = unix(told.at) if isinstance(told.at, datetime) else told.at
-        event = DeploymentEvent(
-            t=_moment(at, place, received_at),
+        return deployed(
+            "deployments",
             service=told.service,
             version=told.version,
             previous=told.previous,
             phase=told.phase,
+            at=at,
+            received_at=received_at,
+            identity=self._identity(told, at, header_id, received_at),
+            place=place,
         )
-        check(event)
-        what = (told.service, told.version, told.phase)
-        identity = told.id if told.id is not None else header_id
-        if identity is not None:
-            return Accepted(event=event, key=fact_key("deployments", "id", identity, *what))
+
+    @staticmethod
+    def _identity(
+        told: Deployment, at: float | None, header_id: str | None, received_at: float
+    ) -> tuple[str | float | None, ...]:
+        stated = told.id if told.id is not None else header_id
+        if stated is not None:
+            return "id", stated
         if at is not None:
-            return Accepted(event=event, key=fact_key("deployments", "at", at, told.previous, *what))
-        window = received_at // RETRY_WINDOW_S
-        return Accepted(event=event, key=fact_key("deployments", "window", window, told.previous, *what))
-
-    def _check(self, told: Deployment, place: str) -> None:
-        for field, text in (("service", told.service), ("version", told.version), ("previous", told.previous)):
-            if text is not None and not text.isprintable():
-                raise Rejected(f"`{place}.{field}` holds characters that cannot be printed: {text[:80]!a}")
-        known = self._services.known()
-        if told.service not in known and not self._accept_unknown:
-            raise Rejected(
-                f"`{place}.service`: no service called `{told.service}` is configured"
-                + (did_you_mean(told.service, known) or "; add it to `services`, or set `unknown_services: accept`"),
-                status=404,
-                code="unknown_service",
-            )
-
-
-def _moment(at: float | None, place: str, received_at: float) -> float:
-    if at is None:
-        return received_at
-    if at > received_at + AHEAD_S:
-        raise Rejected(
-            f"`{place}.at` lies {at - received_at:.0f} s in the future: set the sender's clock, or leave `at` out",
-            status=422,
-            code="bad_time",
-        )
-    if at < received_at - REACH_S:
-        raise Rejected(
-            f"`{place}.at` lies {received_at - at:.0f} s back, and only {REACH_S:.0f} s can still be taken in: "
-            "tell deployments when they happen, or leave `at` out",
-            status=422,
-            code="bad_time",
-        )
-    return min(at, received_at)
+            return "at", at, told.previous
+        return "window", received_at // RETRY_WINDOW_S, told.previous
 
 
 def build(config: Config, context: IntakeContext) -> Deployments:

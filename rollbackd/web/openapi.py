@@ -110,6 +110,8 @@ def _response(route: Route, status: int, schemas: _Schemas) -> dict[str, object]
     if status != route.status:
         shape = schemas.of(route.shapes.get(status, ErrorView))
         described["content"] = {"application/json": {"schema": shape}}
+    elif status == HTTPStatus.NO_CONTENT:
+        pass
     elif route.answer is not None:
         described["content"] = {"application/json": {"schema": schemas.of(route.answer)}}
     else:

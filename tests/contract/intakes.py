@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.support.deliveries import NOW, alert, deployment, notification
+from rollbackd.intake.base import Intake, ServiceNames
+from tests.support.deliveries import NOW, Known, alert, deployment, notification
+from tests.support.deploys import argocd, flux, github_status, gitlab
+from tests.support.website import bearer, build_intake
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A valid delivery about a service: two events at least, of different kinds or moments.
+    """A valid delivery about a service: `least` events, of different kinds or moments, where its sender tells so many.
 
     Telemetry may need other deliveries `before` it, each so many seconds earlier, to say anything: counters count from
     the last value. `settles` says that its events are there only so many seconds after it. `headers` come with each.
@@ -21,6 +25,7 @@ class Sample:
     body: Callable[[str], bytes]
     before: Sequence[tuple[float, Callable[[str], bytes]]] = ()
     settles: float = 0.0
+    least: int = 2
     headers: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -44,7 +49,35 @@ def _alertmanager(service: str) -> bytes:
     return json.dumps(notification(*alerts)).encode()
 
 
+def _json(make: Callable[[str], object]) -> Callable[[str], bytes]:
+    return lambda service: json.dumps(make(service)).encode()
+
+
 SAMPLES: Mapping[str, Sample] = {
     "alertmanager": Sample("application/json", _alertmanager),
+    "argocd": Sample("application/json", _json(lambda service: argocd(app=service)), least=1),
     "deployments": Sample("application/json", _deployments),
+    "flux": Sample("application/json", _json(lambda service: flux(name=service)), least=1),
+    "github": Sample(
+        "application/json",
+        _json(lambda service: github_status(repository=service)),
+        headers={"x-github-event": "deployment_status"},
+        least=1,
+    ),
+    "gitlab": Sample("application/json", _json(lambda service: gitlab(project=service)), least=1),
 }
+
+
+def intake_of(name: str, services: ServiceNames | None = None) -> Intake:
+    """The intake, configured as its sample needs it."""
+    return build_intake(name, services or Known(), SAMPLES[name].settings)
+
+
+def headers_of(name: str) -> dict[str, str]:
+    """What its sender sends beside the body, with a token of ours."""
+    return {**bearer(intake_of(name).scope), "Content-Type": SAMPLES[name].content_type, **SAMPLES[name].headers}
+
+
+def path_of(name: str) -> str:
+    """Where it is posted to: the path's variable parts are the service's name."""
+    return re.sub(r"{\w+}", "checkout", intake_of(name).path)
