@@ -70,6 +70,7 @@ async def served(
     clock: Clock | None = None,
     metrics: CollectorRegistry | None = None,
     intakes: Mapping[str, Intake] | None = None,
+    deliveries_per_second: float = 0.0,
 ) -> AsyncIterator[Site]:
     """Serve with every registered intake, unless others are given."""
     behind = backend or FakeBackend()
@@ -84,6 +85,7 @@ async def served(
         clock=clock or ManualClock(NOW),
         limits=limits,
         allowed_hosts=lambda: allowed_hosts,
+        deliveries_per_second=lambda: deliveries_per_second,
     )
     server = WebServer(app, "127.0.0.1", 0, grace_s=5.0)
     await server.start()
