@@ -36,6 +36,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "flux": "rollbackd.intake.flux",
         "github": "rollbackd.intake.github",
         "gitlab": "rollbackd.intake.gitlab",
+        "json_lines": "rollbackd.intake.json_lines",
     },
     "ledger": {"sqlite": "rollbackd.ledger.sqlite"},
 }

@@ -18,7 +18,8 @@ class Sample:
     """A valid delivery about a service: `least` events, of different kinds or moments, where its sender tells so many.
 
     Telemetry may need other deliveries `before` it, each so many seconds earlier, to say anything: counters count from
-    the last value. `settles` says that its events are there only so many seconds after it. `headers` come with each.
+    the last value. Cut at `torn` it cannot be read. `settles` says that its events are there only so many seconds after
+    it. `headers` come with each.
     """
 
     content_type: str
@@ -26,6 +27,7 @@ class Sample:
     before: Sequence[tuple[float, Callable[[str], bytes]]] = ()
     settles: float = 0.0
     least: int = 2
+    torn: int = -5
     headers: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -49,6 +51,14 @@ def _alertmanager(service: str) -> bytes:
     return json.dumps(notification(*alerts)).encode()
 
 
+def _lines(service: str) -> bytes:
+    entries = [
+        {"service": service, "level": "error", "message": "payment failed", "time": NOW - 5},
+        {"service": service, "message": "level=warn msg=slow", "time": "2023-11-14T22:13:10Z"},
+    ]
+    return b"\n".join(json.dumps(entry).encode() for entry in entries)
+
+
 def _json(make: Callable[[str], object]) -> Callable[[str], bytes]:
     return lambda service: json.dumps(make(service)).encode()
 
@@ -64,6 +74,7 @@ SAMPLES: Mapping[str, Sample] = {
         headers={"x-github-event": "deployment_status"},
         least=1,
     ),
+    "json_lines": Sample("application/x-ndjson", _lines, torn=10),
     "gitlab": Sample("application/json", _json(lambda service: gitlab(project=service)), least=1),
 }
 

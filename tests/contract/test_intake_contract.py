@@ -226,12 +226,10 @@ def test_no_damage_to_a_valid_delivery_crashes_it(name: str, data: st.DataObject
     read_anything(name, bytes(body))
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in NAMES if intake_of(name).body is not None])
 @fuzzed
 @given(data=st.data())
 def test_no_other_value_in_a_valid_delivery_crashes_it(name: str, data: st.DataObject) -> None:
-    if intake_of(name).body is None:
-        pytest.skip("its bodies are no JSON: the damaged bytes are its test")
     value: object = json.loads(sample(name))
     for _ in range(data.draw(st.integers(1, 3))):
         value = replaced(value, data)
@@ -306,10 +304,10 @@ async def test_nothing_is_delivered_of_what_is_refused(name: str) -> None:
             "wrong": await post(site, name, Authorization="Bearer wrong"),
             "other scope": await post(site, name, Authorization=f"Bearer {other}-secret"),
             "large": await post(site, name, b" " * (intake_of(name).max_bytes + 1)),
-            "typed": await post(site, name, Content_Type="text/plain"),
+            "typed": await post(site, name, Content_Type="image/png"),
             "encoded": await post(site, name, Content_Encoding="br"),
             "junk": await post(site, name, b"\x00junk"),
-            "cut off": await post(site, name, sample(name)[:-5]),
+            "cut off": await post(site, name, sample(name)[: SAMPLES[name].torn]),
             "foreign page": await post(site, name, Origin="http://evil.example"),
         }
         async with site.client.post(path_of(name), data=sample(name)) as response:
