@@ -37,6 +37,8 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "github": "rollbackd.intake.github",
         "gitlab": "rollbackd.intake.gitlab",
         "json_lines": "rollbackd.intake.json_lines",
+        "otlp_logs": "rollbackd.intake.otlp_logs",
+        "otlp_metrics": "rollbackd.intake.otlp_metrics",
     },
     "ledger": {"sqlite": "rollbackd.ledger.sqlite"},
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rollbackd.intake.base import Intake, ServiceNames
+from tests.support import otlp
 from tests.support.deliveries import NOW, Known, alert, deployment, notification
 from tests.support.deploys import argocd, flux, github_status, gitlab
 from tests.support.website import bearer, build_intake
@@ -59,6 +60,10 @@ def _lines(service: str) -> bytes:
     return b"\n".join(json.dumps(entry).encode() for entry in entries)
 
 
+def _served(service: str, t: float, fast: float) -> bytes:
+    return otlp.metrics(service, otlp.duration(otlp.served(t, (fast, 2, 1, 0))), version="v2").SerializeToString()
+
+
 def _json(make: Callable[[str], object]) -> Callable[[str], bytes]:
     return lambda service: json.dumps(make(service)).encode()
 
@@ -73,6 +78,18 @@ SAMPLES: Mapping[str, Sample] = {
         _json(lambda service: github_status(repository=service)),
         headers={"x-github-event": "deployment_status"},
         least=1,
+    ),
+    "otlp_logs": Sample(
+        "application/x-protobuf",
+        lambda service: otlp.logs(
+            service, otlp.record(NOW - 5, "payment failed"), otlp.record(NOW - 2, "slow", 13), version="v2"
+        ).SerializeToString(),
+    ),
+    "otlp_metrics": Sample(
+        "application/x-protobuf",
+        lambda service: _served(service, NOW - 5, 100),
+        before=[(15.0, lambda service: _served(service, NOW - 20, 40))],
+        settles=10.0,
     ),
     "json_lines": Sample("application/x-ndjson", _lines, torn=10),
     "gitlab": Sample("application/json", _json(lambda service: gitlab(project=service)), least=1),

@@ -189,9 +189,13 @@ def test_the_services_may_change_between_two_deliveries(name: str) -> None:
     ids=lambda hostile: repr(hostile[:16]),
 )
 def test_hostile_bytes_are_rejected_as_the_senders_fault(name: str, hostile: bytes) -> None:
-    with pytest.raises(Rejected) as rejected:
-        intake_of(name).read(delivery(name, hostile))
-    assert 400 <= rejected.value.status < 500
+    """Nothing comes of them. In protobuf some of them are a message: one of no content, or of fields nobody knows."""
+    found = outcome(name, hostile)
+    if isinstance(found, Rejected):
+        assert 400 <= found.status < 500
+    else:
+        assert "json" not in SAMPLES[name].content_type
+        assert events_of(found) == []
 
 
 JSON_VALUES = st.recursive(
