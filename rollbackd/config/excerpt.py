@@ -28,7 +28,8 @@ class Example:
     def _shows(self, path: tuple[str | int, ...], kind: str, name: str) -> bool:
         holders = {"target": "target", "notifier": "notify", "intake": "intake", "ledger": "ledger"}
         if kind == "source":
-            return len(path) == 3 and path[0] == "services" and path[2] == SHORT.get(name, name)
+            of_its_own = len(path) == 3 and path[2] == SHORT.get(name)
+            return path[:1] == ("services",) and (of_its_own or (path[2:3] == ("sources",) and path[4:] == (name,)))
         return bool(path) and path[-1] == name and holders[kind] in path
 
     def _paths(self, node: yaml.Node | None, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

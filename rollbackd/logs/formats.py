@@ -25,6 +25,8 @@ LEVELS: Mapping[str, Level] = {word: level for level, words in _SPELLINGS.items(
 _SYSLOG: tuple[Level, ...] = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
 """Severities 0 to 7 of RFC 5424, as GELF and journald's `<N>` prefixes use them."""
 
+_RISING: tuple[Level, ...] = ("debug", "info", "warning", "error", "critical")
+
 _TENS: tuple[Level, ...] = ("debug", "debug", "info", "warning", "error", "critical")
 
 _LEVEL_KEYS = ("level", "severity", "lvl", "loglevel", "log_level", "levelname", "log.level", "severity_text", "@l")
@@ -95,25 +97,29 @@ class LineReader:
     def __init__(self, form: Format = "auto", version_field: str | None = None) -> None:
         self._form, self._version_field = form, version_field
 
-    def read(self, text: str) -> Line:
-        """The record on a line."""
+    def read(self, text: str, given: Level | None = None) -> Line:
+        """The record on a line. `given` is the level that came with it, as syslog's severity does.
+
+        A level that the line's own fields state is the program's word, and holds; of a plain line, the worse one does:
+        what passes the lines of a program on often gives all of them the same.
+        """
         if "\x1b" in text:
             text = _COLOURS.sub("", text)
         line = None
         if self._form in ("auto", "json") and text.lstrip()[:1] == "{":
-            line = self._json(text)
+            line = self._json(text, given)
         if line is None and self._form in ("auto", "logfmt") and _LOGFMT_START.match(text):
-            line = self._logfmt(text)
-        return line or Line(plain_level(text), text)
+            line = self._logfmt(text, given)
+        return line or Line(_worse(plain_level(text), given), text)
 
-    def _json(self, text: str) -> Line | None:
+    def _json(self, text: str, given: Level | None) -> Line | None:
         try:
             fields = msgspec.json.decode(text, type=dict[str, object])
         except (msgspec.DecodeError, RecursionError):  # the latter for text that is nested too deeply
             return None
-        return self._line(fields, text)
+        return self._line(fields, text, given)
 
-    def _logfmt(self, text: str) -> Line | None:
+    def _logfmt(self, text: str, given: Level | None) -> Line | None:
         fields: dict[str, object] = {}
         at = 0
         while at < len(text):
@@ -126,9 +132,9 @@ class LineReader:
             at = found.end()
         if not any(key in fields for key in (*_LEVEL_KEYS, "msg", "message")):
             return None
-        return self._line(fields, text)
+        return self._line(fields, text, given)
 
-    def _line(self, fields: Mapping[str, object], text: str) -> Line:
+    def _line(self, fields: Mapping[str, object], text: str, given: Level | None) -> Line:
         levels = (level_of(_at(fields, key)) for key in _LEVEL_KEYS)
         level = next((found for found in levels if found is not None), None)
         texts = (_at(fields, key) for key in _MESSAGE_KEYS)
@@ -136,10 +142,14 @@ class LineReader:
         version = _at(fields, self._version_field) if self._version_field else None
         named = isinstance(version, str | int | float) and not isinstance(version, bool) and str(version).strip()
         return Line(
-            level or plain_level(message or ""),
+            level or _worse(plain_level(message or ""), given),
             text if message is None else message,
             str(version).strip()[:MAX_VERSION] if named else None,
         )
+
+
+def _worse(level: Level, given: Level | None) -> Level:
+    return level if given is None else max(level, given, key=_RISING.index)
 
 
 def _at(fields: Mapping[str, object], key: str) -> object:
@@ -168,8 +178,8 @@ class Folder:
         self._room = 0
         self._in_traceback = False
 
-    def take(self, text: str) -> Line | None:
-        """Read one line; the record before it, if this line began a new one."""
+    def take(self, text: str, given: Level | None = None) -> Line | None:
+        """Read one line, of the level `given` with it; the record before it, if this line began a new one."""
         if not text.strip():
             return None
         if self._open is not None and self._continues(text, self._open):
@@ -179,7 +189,7 @@ class Folder:
                 self._room -= len(text) + 1
             return None
         over = self.flush()
-        self._open = self._reader.read(text)
+        self._open = self._reader.read(text, given)
         self._room = self._max_chars - len(self._open.message)
         self._in_traceback = text.startswith(_TRACEBACK)
         return over

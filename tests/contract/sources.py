@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +15,7 @@ from rollbackd import registry
 from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
 from tests.support.servers import Server, text
+from tests.support.waiting import eventually
 
 SECRET = "pl4nted-s3cret"
 """Planted wherever a source's configuration takes a secret."""
@@ -148,10 +152,59 @@ class LogFile:
         self._path.unlink(missing_ok=True)
 
 
+class _UnixSocket:
+    """A sender to a unix socket. What breaks is the folder of the socket, as when somebody clears /run: the port of a
+    listener that has it cannot be taken away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "run" / "in.sock"
+        self._sending: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.path.parent.mkdir()
+
+    def send(self, *datagrams: str) -> None:
+        """As a relay does: what finds nobody there now is kept until somebody is."""
+        self._sending = asyncio.create_task(self._deliver(datagrams))
+
+    async def _deliver(self, datagrams: tuple[str, ...]) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            await eventually(self.path.exists, every=0)
+            for datagram in datagrams:
+                sender.sendto(datagram.encode(), str(self.path))
+
+    async def break_(self) -> None:
+        shutil.rmtree(self.path.parent)
+
+    async def heal(self) -> None:
+        self.path.parent.mkdir()
+
+    def asked(self) -> int | None:
+        return None
+
+    async def stop(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+class Syslog(_UnixSocket):
+    """A program that logs as glibc's syslog(3) does."""
+
+    interval = 0.5
+
+    def settings(self) -> Mapping[str, object]:
+        return {"listen": f"unix://{self.path}"}
+
+    async def happen(self) -> None:
+        self.send("<11>Nov 24 12:00:00 shop[7]: it broke", "<14>Nov 24 12:00:00 shop[7]: all fine")
+
+
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
     "log_file": LogFile,
     "probe": Endpoint,
     "scrape": Metrics,
+    "syslog": Syslog,
 }
 """The far side of each registered source. A source without a line here fails the suite."""
 
