@@ -23,6 +23,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "log_file": "rollbackd.sources.log_file",
         "probe": "rollbackd.sources.probe",
         "scrape": "rollbackd.sources.scrape",
+        "statsd": "rollbackd.sources.statsd",
         "syslog": "rollbackd.sources.syslog",
     },
     "target": {

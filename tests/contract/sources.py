@@ -200,10 +200,24 @@ class Syslog(_UnixSocket):
         self.send("<11>Nov 24 12:00:00 shop[7]: it broke", "<14>Nov 24 12:00:00 shop[7]: all fine")
 
 
+class Statsd(_UnixSocket):
+    """A program that counts its requests."""
+
+    interval = 10.0
+
+    def settings(self) -> Mapping[str, object]:
+        errors = {"metric": "requests", "where": {"status": "5.."}}
+        return {"listen": f"unix://{self.path}", "metrics": {"requests": "requests", "errors": errors}}
+
+    async def happen(self) -> None:
+        self.send("shop.requests:7|c|#status:200\nshop.requests:1|c|#status:500")
+
+
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
     "log_file": LogFile,
     "probe": Endpoint,
     "scrape": Metrics,
+    "statsd": Statsd,
     "syslog": Syslog,
 }
 """The far side of each registered source. A source without a line here fails the suite."""

@@ -10,6 +10,7 @@ import yaml
 
 from rollbackd import registry
 from rollbackd.metrics.presets import GAUGES, PRESETS
+from rollbackd.metrics.statsd import PRESET_NAMES as STATSD_PRESETS
 
 DOCS = Path(__file__).parents[3] / "docs"
 OVERVIEW = (DOCS / "sources.md").read_text(encoding="utf-8")
@@ -51,6 +52,12 @@ def test_every_preset_and_what_it_counts_is_named() -> None:
         [row] = [line for line in rows if line.startswith(f"| `{preset.name}` |")]
         assert preset.requests[0] in row
         assert [label for label in preset.status if f"`{label}`" not in row] == []
+
+
+def test_every_preset_of_statsd_is_named() -> None:
+    assert set(re.findall(r"^\| `([\w-]+)` \| `[^|]+\|[^|]+\|[^|]+\|$", PAGES["statsd"], re.MULTILINE)) == set(
+        STATSD_PRESETS
+    )
 
 
 def test_every_gauge_is_named() -> None:
