@@ -7,11 +7,11 @@ entry naming such an object. A name of ours wins over an entry point of the same
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
 
+from rollbackd import extras
 from rollbackd.adapter import Adapter, AdapterKind
 from rollbackd.errors import ConfigError
 
@@ -57,18 +57,16 @@ def names(kind: AdapterKind) -> list[str]:
 
 def load(kind: AdapterKind, name: str) -> AnyAdapter:
     """The adapter of that name. Raises ConfigError where there is none, or where it cannot be imported."""
-    try:
-        if name in BUILTIN[kind]:
-            found: object = importlib.import_module(BUILTIN[kind][name]).ADAPTER
-        elif (point := _foreign(kind).get(name)) is not None:
+    wanted_by, extra = f"{kind} `{name}`", name.replace("_", "-")
+    if name in BUILTIN[kind]:
+        found: object = extras.load(BUILTIN[kind][name], wanted_by, extra).ADAPTER
+    elif (point := _foreign(kind).get(name)) is not None:
+        try:
             found = point.load()
-        else:
-            raise ConfigError(f"there is no {kind} called `{name}`; known: {', '.join(names(kind))}")
-    except ImportError as error:
-        raise ConfigError(
-            f"{kind} `{name}` needs a package that is not installed ({error.name}): "
-            f"install rollbackd[{name.replace('_', '-')}]"
-        ) from error
+        except ImportError as error:
+            raise extras.missing(wanted_by, extra, error) from error
+    else:
+        raise ConfigError(f"there is no {kind} called `{name}`; known: {', '.join(names(kind))}")
     if not isinstance(found, Adapter):
         raise ConfigError(f"{kind} `{name}` is not an adapter: its entry point must name an `Adapter` object")
     return found

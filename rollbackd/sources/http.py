@@ -118,9 +118,13 @@ def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+def _without_user(url: URL) -> URL:
+    return url.with_user(None) if url.host else url
+
+
 def masked(url: URL) -> str:
     """The URL as it may be shown: without user, password, query and fragment."""
-    shown = str(url.with_user(None).with_query(None).with_fragment(None))
+    shown = str(_without_user(url).with_query(None).with_fragment(None))
     return f"{shown}?..." if url.raw_query_string else shown
 
 
@@ -144,7 +148,7 @@ class HttpClient:
     def __init__(self, url: str, options: HttpOptions, timeout: float, *, keep_alive: bool = True) -> None:
         parsed = URL(url)
         self.shown = masked(parsed)
-        self._url, self._user, self._password = parsed.with_user(None), parsed.user, parsed.password
+        self._url, self._user, self._password = _without_user(parsed), parsed.user, parsed.password
         self._options, self._timeout, self._keep_alive = options, timeout, keep_alive
         self._session: aiohttp.ClientSession | None = None
         self._secrets: list[str] = [parsed.password] if parsed.password else []

@@ -1,16 +1,19 @@
-"""Source `probe`: black-box checks of a service over HTTP or TCP."""
+"""Source `probe`: black-box checks of a service over HTTP, TCP, gRPC or DNS."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import socket
+from collections.abc import Mapping
 from contextlib import aclosing
+from types import ModuleType
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
+from rollbackd import extras
 from rollbackd.adapter import Adapter
 from rollbackd.errors import ConfigError
 from rollbackd.fields import Duration
@@ -22,20 +25,58 @@ from rollbackd.sources.schedule import Schedule
 MAX_BODY_BYTES = 64 * 1024
 """How much of an answer `body` is looked for in."""
 
+MAX_GRPC_SERVICE = 128
+
 STALL_S = 1.0
 """A check that overran its time limit by more than this was held up on our side, and says nothing."""
+
+
+OPTIONAL: Mapping[str, tuple[str, str]] = {
+    "grpc": ("rollbackd.sources.probe_grpc", "probe-grpc"),
+    "grpcs": ("rollbackd.sources.probe_grpc", "probe-grpc"),
+    "dns": ("rollbackd.sources.probe_dns", "probe-dns"),
+}
+"""Schemes whose check needs a package of an extra: its module, and the extra."""
+
+_CALLED = {"tcp": "a TCP", "grpc": "a gRPC", "grpcs": "a gRPC", "dns": "a DNS", "http": "an HTTP", "https": "an HTTP"}
+_HTTP_ONLY = frozenset({"headers", "bearer", "basic", "tls", "method", "expect_status", "body"})
 
 
 def _probe_url(value: str) -> str:
     try:
         url = URL(value)
-        known = url.scheme in ("http", "https") or (url.scheme == "tcp" and url.port is not None)
     except ValueError:
-        known = False
         url = URL()
-    if not known or not url.host:
-        raise ValueError("this is no URL that can be probed: write http://host:port/path or tcp://host:port")
+    with_port = url.scheme in ("tcp", "grpc", "grpcs") and url.port is not None
+    fits = bool(url.host) and (url.scheme in ("http", "https") or with_port)
+    if not fits and not (url.scheme == "dns" and len(url.path) > 1):
+        raise ValueError(
+            "this is no URL that can be probed: write http://host:port/path, tcp://host:port, "
+            "grpc://host:port/service or dns://server/name?type=A"
+        )
+    if url.scheme in OPTIONAL:
+        _fits_its_module(url)
     return value
+
+
+def _fits_its_module(url: URL) -> None:
+    try:
+        module = _optional(url.scheme)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if url.scheme == "dns":
+        if set(url.query) - {"type"}:
+            raise ValueError("a DNS probe's URL has no parameter but `type`")
+        fault: str | None = module.fault(url.path.strip("/"), url.query.get("type", "A"))
+        if fault is not None:
+            raise ValueError(fault)
+    elif len(url.raw_path) > MAX_GRPC_SERVICE:
+        raise ValueError(f"the name of a gRPC service has at most {MAX_GRPC_SERVICE - 1} characters")
+
+
+def _optional(scheme: str) -> ModuleType:
+    module, extra = OPTIONAL[scheme]
+    return extras.load(module, f"{_CALLED[scheme]} probe", extra)
 
 
 def _status(value: str | int) -> str | int:
@@ -59,7 +100,8 @@ class ProbeConfig(HttpOptions):
     """A check made from outside, again and again."""
 
     url: Annotated[str, AfterValidator(_probe_url)] = Field(repr=False)
-    """What is checked: `http://host:port/path`, `https://...`, or `tcp://host:port` for a connection alone."""
+    """What is checked: `http://...`, `https://...`, `tcp://host:port` for a connection alone, `grpc://host:port/service`
+    or `grpcs://...` for gRPC's health service, `dns://server:port/name?type=A`, or `dns:///name` by our resolvers."""
     interval: Annotated[Duration, Field(ge=0.05)] = 10.0
     """How often."""
     timeout: Annotated[Duration, Field(gt=0)] | None = None
@@ -70,14 +112,19 @@ class ProbeConfig(HttpOptions):
     """HTTP statuses that mean up: numbers or classes such as `2xx`. Redirects are not followed."""
     body: Annotated[str, AfterValidator(_pattern)] | None = None
     """A regular expression to be found in the first 64 KiB of the answer."""
+    answers: tuple[str, ...] | None = None
+    """What a DNS name must have, no more and no less, in any order; left out, anything of the type."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.body is not None and self.method == "HEAD":
             raise ValueError("`body` wants an answer with a body: use `method: GET`")
-        http_only = {"headers", "bearer", "basic", "tls", "method", "expect_status", "body"} & self.model_fields_set
-        if URL(self.url).scheme == "tcp" and http_only:
-            raise ValueError(f"a TCP probe has no {', '.join(f'`{name}`' for name in sorted(http_only))}")
+        scheme = URL(self.url).scheme
+        others = {"answers"} if scheme != "dns" else set()
+        if scheme not in ("http", "https"):
+            others |= _HTTP_ONLY - ({"tls"} if scheme == "grpcs" else set())
+        if others := others & self.model_fields_set:
+            raise ValueError(f"{_CALLED[scheme]} probe has no {', '.join(f'`{name}`' for name in sorted(others))}")
         return self
 
 
@@ -85,8 +132,9 @@ class Probe:
     """Checks on a fixed rhythm and emits the outcome of each check.
 
     A refused connection, a time-out, an untrusted certificate or a wrong answer are evidence that the service is down.
-    A name that cannot be resolved, a credential that cannot be read, and a machine of ours without descriptors, ports
-    or a route are not: then the source is down, and nothing is said of the service.
+    A host that cannot be resolved, a credential that cannot be read, a machine of ours without descriptors, ports or a
+    route, and a server that was never set up to be asked are not: then the source is down, and nothing is said of the
+    service.
     """
 
     def __init__(self, config: ProbeConfig, context: SourceContext) -> None:
@@ -101,9 +149,9 @@ class Probe:
             while True:
                 await schedule.tick()
                 try:
-                    await self._resolve()
+                    address = await self._resolve()
                     began = self._clock.monotonic()
-                    up = await self._check(http)
+                    up = await self._check(http, address)
                 except (Unreachable, ConfigError) as error:
                     sink.down(http.scrubbed(str(error)))
                     continue
@@ -114,24 +162,43 @@ class Probe:
                 sink.up()
                 await sink.emit(ProbeEvent(t=self._clock.now(), service=self._service, up=up, duration=duration))
 
-    async def _resolve(self) -> None:
-        """See that the name resolves, apart from the check: a resolver that hangs is not a service that is down."""
+    async def _resolve(self) -> str | None:
+        """The host's address, looked up apart from the check: a resolver that hangs is not a service that is down."""
+        if not self._url.host:
+            return None
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                await loop.getaddrinfo(self._url.host, self._url.port, type=socket.SOCK_STREAM)
+                found = await loop.getaddrinfo(self._url.host, self._url.port, type=socket.SOCK_STREAM)
+            return str(found[0][4][0])
         except (socket.gaierror, TimeoutError):
             raise Unreachable(f"the host name of {masked(self._url)} cannot be resolved", own_fault=True) from None
 
-    async def _check(self, http: HttpClient) -> bool:
+    async def _check(self, http: HttpClient, address: str | None) -> bool:
         """Whether the service is up. Raises Unreachable and ConfigError where we cannot tell."""
         try:
+            if self._url.scheme in OPTIONAL:
+                return await self._by_module(address)
             return await (self._tcp() if self._url.scheme == "tcp" else self._http(http))
         except BadAnswer:
             return False
         except Unreachable as error:
             if error.own_fault:
                 raise
+            return False
+
+    async def _by_module(self, address: str | None) -> bool:
+        module, url = _optional(self._url.scheme), self._url
+        try:
+            async with asyncio.timeout(self._timeout):
+                if url.scheme == "dns":
+                    return bool(await module.check(url, address, self._config.answers))
+                return bool(await module.check(url, self._config.tls))
+        except TimeoutError:
+            if address is None:
+                raise Unreachable(
+                    f"{self._config.url}: no resolver of this machine answers in time", own_fault=True
+                ) from None
             return False
 
     async def _http(self, http: HttpClient) -> bool:
