@@ -17,6 +17,9 @@ COUNTER, GAUGE, SET = b"c", b"g", b"s"
 TIMERS = (b"ms", b"h", b"d")
 KINDS = frozenset({COUNTER, GAUGE, SET, *TIMERS})
 
+LEAST_RATE = 1e-9
+"""No sender samples less; smaller ones would make sums of what is no number any more."""
+
 _BEFORE_TAGS = re.compile("[,;#]")
 
 
@@ -65,7 +68,7 @@ def weight(rate: bytes) -> float:
     if not rate:
         return 1.0
     share = _number(rate)
-    if not 0 < share <= 1:
+    if not LEAST_RATE <= share <= 1:
         raise Malformed
     return 1 / share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,10 @@ class Tally:
                 return
             else:
                 level.base += value
-        level.fresh = True
+        level.fresh = math.isfinite(level.base or 0.0)
+        if not level.fresh:
+            level.base = None
+            self.dropped["not_a_number"] += 1
 
     # -- what it amounts to
 

@@ -31,7 +31,7 @@ REMEMBERED = 20_000
 MAX_REMEMBERED_BYTES = 500
 """What so many names with their tags stand for is remembered, a port; longer ones are worked out each time.
 
-With that, changing tags cost at most about 15 MB a port and are forgotten all at once when there are too many.
+With that, changing tags cost at most about 20 MB a port, and are forgotten all at once when there are too many.
 """
 
 

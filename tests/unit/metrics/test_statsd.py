@@ -268,12 +268,26 @@ def test_what_cannot_be_used_is_counted() -> None:
     [
         *("", "shop", "shop:1", ":1|c", "shop.requests:1|x", "shop.requests:|c", "shop.requests:a|c"),
         *("shop.requests:nan|c", "shop.requests:inf|c", "shop.requests:1_0|c", "shop.requests:1::2|c"),
-        *("shop.requests:1|c|@0", "shop.requests:1|c|@2", "shop.requests:1|c|@x", "shop.requests:1|c|Tx"),
+        *(
+            "shop.requests:1|c|@0",
+            "shop.requests:0|c|@1e-320",
+            "shop.requests:1|c|@2",
+            "shop.requests:1|c|@x",
+            "shop.requests:1|c|Tx",
+        ),
     ],
 )
 def test_what_is_no_statsd_is_refused(line: str) -> None:
     with pytest.raises(Malformed):
         send(tally(), line)
+
+
+def test_sums_beyond_all_numbers_are_no_events() -> None:
+    counted = tally(gauges={"queue": Selection.of("queue")})
+    send(counted, "shop.queue:1e308|g", "shop.queue:+1e308|g", "shop.queue:+1|g")
+    send(counted, "shop.requests:1e308:1e308|c|@1e-9", "shop.requests:0|c|@1e-9", "shop.took:1e308|ms|@1e-9")
+    assert [type(event) for event in counted.events(NOW)] == [Latency]
+    assert counted.dropped == {"not_a_number": 2, "gauge_without_base": 1}
 
 
 def test_versions_and_series_are_bounded() -> None:
