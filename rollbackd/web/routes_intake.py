@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -125,5 +126,5 @@ def _headers(request: web.Request) -> Mapping[str, str]:
 
 
 def _response(reply: Reply) -> web.Response:
-    kind = reply.content_type if reply.body else None
+    kind = reply.content_type if reply.status != HTTPStatus.NO_CONTENT else None
     return web.Response(status=reply.status, body=reply.body or None, content_type=kind, headers=reply.headers)
