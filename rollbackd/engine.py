@@ -32,7 +32,7 @@ from rollbackd.model import (
     WatchState,
 )
 
-SNAPSHOT_FORMAT = 4
+SNAPSHOT_FORMAT = 5
 MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0
@@ -79,6 +79,9 @@ class Engine:
             return list(self._deployment(event, state))
         state.history.add(event)
         if state.watch is None:
+            return []
+        if state.watch.predates(event):
+            state.watch.learn(event)
             return []
         scene = self._scene(event.service, state, state.watch)
         looked = state.watch.observe(event, scene)
@@ -328,6 +331,11 @@ class Engine:
             ends_at=ends_at,
             evidence=evidence,
         )
+
+    def counted_until(self, service: str) -> float | None:
+        """The newest moment of which requests or latencies of the service are known."""
+        state = self._state.services.get(service)
+        return state.history.counted_until() if state is not None else None
 
     def rollback_target(self, service: str) -> str | None:
         """The release that a rollback of the service would go back to now."""

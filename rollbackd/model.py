@@ -32,7 +32,10 @@ LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 MAX_BACKWARDS_S = 600.0
 """How far an event's `t` may lie behind the newest one before it. Ten minutes: an alert carries the moment it
-began, which Alertmanager's grouping may deliver minutes later; everything else arrives in order."""
+began, which Alertmanager's grouping may deliver minutes later."""
+MAX_BACKFILL_S = 6 * 3600.0
+"""The same for signals: a source that can read the past does so at its start, when others tell of now already. Six
+hours: a history remembers no more."""
 
 # -- events -------------------------------------------------------------------------------------------
 # A replay makes some hundred thousand a second. So the kinds that come often ask first, and in as little code as can
@@ -156,6 +159,11 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
 
 
 AnyEvent: TypeAlias = DeploymentEvent | Requests | Latency | Gauge | Probe | Log | Alert
+
+
+def max_backwards(event: AnyEvent) -> float:
+    """How far the event may lie behind the newest one before it, in seconds."""
+    return MAX_BACKWARDS_S if isinstance(event, DeploymentEvent | Alert) else MAX_BACKFILL_S
 
 
 # -- bucket bounds ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 
 from rollbackd.errors import RecordingError, Temporary
-from rollbackd.model import MAX_BACKWARDS_S, AnyEvent
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, max_backwards
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """The longest line that is read; an event is a few hundred bytes, so anything near this is no recording."""
@@ -85,10 +85,10 @@ def _parse(batches: Iterable[list[bytes]], name: str) -> Iterator[AnyEvent]:
         for number, event in _decoded(lines, before + 1, name):
             if event.t >= newest:
                 newest = event.t
-            elif event.t < newest - MAX_BACKWARDS_S:
+            elif event.t < newest - MAX_BACKWARDS_S and event.t < newest - max_backwards(event):
                 raise RecordingError(
                     f"{name}:{number}: t: {event.t} lies {newest - event.t:.0f} s behind an earlier line; "
-                    f"at most {MAX_BACKWARDS_S:.0f} s are allowed"
+                    f"at most {max_backwards(event):.0f} s are allowed"
                 )
             yield event
         before += len(lines)

@@ -19,7 +19,8 @@ class Watch(msgspec.Struct):
     `bakes_from` is when its bake began: the deployment, or later where it had to begin anew. `healthy_since` is since
     when, without a break, a rollback's own watch has found the service back at its baseline. `held` names the guards
     that keep a conviction from being acted upon, and `held_at` is when they were last asked. `excuse` is what else
-    explains the trouble that a rule convicts for, while it does.
+    explains the trouble that a rule convicts for, while it does. `unfed` are the rules that have seen nothing since the
+    deployment, each with whether signals from before it have come in after it: a source may read the past late.
     """
 
     service: str
@@ -35,6 +36,7 @@ class Watch(msgspec.Struct):
     held: str | None = None
     held_at: float = 0.0
     excuse: str | None = None
+    unfed: dict[str, bool] = {}
 
     def scene(self, policy: Policy, history: History, now: float) -> Scene:
         """What the rules may look at now."""
@@ -55,10 +57,27 @@ class Watch(msgspec.Struct):
         if event.t > self.deployed_at and self._is_seen_by(event):
             self.last_signal_at = max(event.t, self.last_signal_at or event.t)
         kind = type(event)
+        if self.unfed:
+            self._feed_first(kind, scene)
         looked = [rule for rule in self.rules.values() if kind in rule.wants]
         for rule in looked:
             rule.observe(event, scene)
         return looked
+
+    def predates(self, event: AnyEvent) -> bool:
+        """Whether it is a signal from before the deployment: it says how things were, and nothing about the release."""
+        return event.t <= self.deployed_at and not isinstance(event, DeploymentEvent | Alert)
+
+    def learn(self, event: AnyEvent) -> None:
+        """Such a signal went into the history: a rule that has seen nothing yet shall have it in its baseline."""
+        for name in self.unfed:
+            self.unfed[name] |= type(event) in self.rules[name].wants
+
+    def _feed_first(self, kind: type[AnyEvent], scene: Scene) -> None:
+        """Before a rule is shown its first event, take its baseline anew where the history reaches further by now."""
+        for name in [name for name in self.unfed if kind in self.rules[name].wants]:
+            if self.unfed.pop(name):
+                self.rules[name] = _as_any(PACK[name].open(scene))
 
     def _is_seen_by(self, event: AnyEvent) -> bool:
         """Whether the event shows the release at work: its own, and not merely that nothing was there to be counted."""
@@ -114,6 +133,7 @@ def open_watch(event: DeploymentEvent, previous: str | None, policy: Policy, his
     scene = watch.scene(policy, history, event.t)
     scene.alpha = policy.alpha / max(len(asked), 1)
     watch.rules = {name: _as_any(PACK[name].open(scene)) for name in asked}
+    watch.unfed = dict.fromkeys(asked, False)
     return watch
 
 

@@ -109,8 +109,7 @@ class History(msgspec.Struct):
             self._add_alert(event)
         else:
             return
-        if self.first_at is None:
-            self.first_at = event.t
+        self.first_at = min(event.t, event.t if self.first_at is None else self.first_at)
         self.last_at = max(event.t, self.last_at or event.t)
 
     def _add_latency(self, event: Latency) -> None:
@@ -216,6 +215,11 @@ class History(msgspec.Struct):
         self.latency_of_days.cut(after, until)
         for text in [text for text, seen in self.signatures.items() if seen.first > after]:
             del self.signatures[text]
+
+    def counted_until(self) -> float | None:
+        """The newest moment of which counts of requests, or latencies, are known."""
+        ends = [slot.last for slot in self.counts.values()] + [slot.series.last for slot in self.latency.values()]
+        return max((end for end in ends if end is not None), default=None)
 
     def counted(self, versions: Iterable[str], after: float, until: float) -> tuple[float, float]:
         """(errors, total) of these streams in `(after, until]`."""

@@ -170,7 +170,7 @@ class Fleet:
     def _context(self, service: str, block: Block) -> SourceContext:
         label = re.sub(r"[^\w.-]", "_", block.label)
         folder = self._sources_dir / service / f"{label}-{hashlib.sha256(block.label.encode()).hexdigest()[:8]}"
-        return SourceContext(service, self._clock, folder, self._commons)
+        return SourceContext(service, self._clock, folder, self._commons, lambda: self._pipeline.counted_until(service))
 
     def _start(self, name: str, running: Running) -> None:
         running.place.paused = self._pauses.get(name, self._pauses.get(None))

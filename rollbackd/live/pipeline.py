@@ -12,7 +12,7 @@ from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
 from rollbackd.engine import MAX_SERVICES, SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent, RecordingError, Temporary
 from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
-from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Outcome, WatchChange, decision_id
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Latency, Outcome, Requests, WatchChange, decision_id
 from rollbackd.notify.base import Message
 from rollbackd.recording import Recorder
 from rollbackd.telemetry import Metrics
@@ -89,6 +89,7 @@ class Pipeline:
         self._observed = 0
         self._newest_seq = 0
         self._fed: dict[str, int] = {}
+        self._counted_until: dict[str, float] = {}
         self._unrecorded: list[StoredDecision | WatchChange] = []
         self._recording_fails = False
         self._faults: dict[str, str] = {}
@@ -137,8 +138,15 @@ class Pipeline:
         try:
             await lane.room.acquire()
             lane.queue.put_nowait((event, None))
+            if isinstance(event, Requests | Latency):
+                self._counted_until[event.service] = max(event.t, self._counted_until.get(event.service, event.t))
         finally:
             lane.entering -= 1
+
+    def counted_until(self, service: str) -> float | None:
+        """The newest moment of which requests or latencies of the service are known, or wait to be."""
+        ends = (self._counted_until.get(service), self._engine.counted_until(service))
+        return max((end for end in ends if end is not None), default=None)
 
     def submit_accepted(self, item: InboxItem) -> None:
         """Take a pushed event that is in the ledger already."""
@@ -183,6 +191,7 @@ class Pipeline:
         for name, lane in list(self._lanes.items()):
             if lane.idle and (name is None or not self._configured(name)):
                 del self._lanes[name]
+                self._counted_until.pop(name or "", None)
                 if lane.task is not None:
                     lane.task.cancel()
 

@@ -70,10 +70,13 @@ class SourceContext:
     """What the daemon gives a source's factory beside its configuration.
 
     `state_dir` is a folder of this source's own for what it must remember over restarts, such as its place in a stream;
-    it need not exist yet. None where nothing is remembered.
+    it need not exist yet. None where nothing is remembered. `counted_until` tells up to which moment (Unix seconds)
+    requests and latencies of the service are known already, as after a restart: a source that can read the past
+    begins there. None where none are.
     """
 
     service: str
     clock: Clock
     state_dir: Path | None = None
     commons: Commons = field(default_factory=Commons)
+    counted_until: Callable[[], float | None] = lambda: None

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rollbackd.errors import RecordingError, Temporary
 from rollbackd.model import (
     LAST_MOMENT,
+    MAX_BACKFILL_S,
     MAX_BACKWARDS_S,
     Alert,
     AnyEvent,
@@ -207,7 +208,7 @@ def test_a_bad_line_deep_in_a_recording_has_its_number_and_all_before_it_is_read
 
 def test_a_step_back_in_time_deep_in_a_recording_has_its_number(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
-    path.write_bytes(_many(5000) + _at(100.0))
+    path.write_bytes(_many(5000) + _alert_at(100.0))
     with pytest.raises(RecordingError, match=f"{path}:5001: t: 100.0 lies 4899 s behind an earlier line"):
         list(read(path))
 
@@ -241,14 +242,26 @@ def _at(t: float) -> bytes:
     return GOOD.replace(b"100.0", repr(t).encode())
 
 
+def _alert_at(t: float) -> bytes:
+    return encode(Alert(t=t, service="shop", name="Down", status="firing", severity="page"))
+
+
 def test_times_may_run_backwards_up_to_the_bound() -> None:
-    lines = [_at(1000.0), _at(1000.0 - MAX_BACKWARDS_S), _at(1000.0)]
+    lines = [_at(1000.0), _alert_at(1000.0 - MAX_BACKWARDS_S), _at(1000.0)]
     assert [event.t for event in parse(lines, "x")] == [1000.0, 400.0, 1000.0]
+
+
+def test_signals_may_come_from_hours_ago_since_sources_can_read_the_past() -> None:
+    now = 100_000.0
+    lines = [_at(now), _at(now - MAX_BACKFILL_S), _at(now)]
+    assert [event.t for event in parse(lines, "x")] == [now, now - MAX_BACKFILL_S, now]
+    with pytest.raises(RecordingError, match=r"lies 21601 s behind an earlier line; at most 21600 s"):
+        list(parse([_at(now), _at(now - MAX_BACKFILL_S - 1)], "x"))
 
 
 def test_times_that_run_backwards_over_the_bound_are_refused() -> None:
     """The bound is counted from the newest line, so many small steps back do not add up either."""
-    lines = [_at(1000.0), _at(700.0), _at(399.0)]
+    lines = [_at(1000.0), _alert_at(700.0), _alert_at(399.0)]
     with pytest.raises(RecordingError, match=r"x:3: t: 399\.0 lies 601 s behind an earlier line; at most 600 s"):
         list(parse(lines, "x"))
 
