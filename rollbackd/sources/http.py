@@ -12,7 +12,6 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -23,6 +22,7 @@ from yarl import URL
 import rollbackd
 from rollbackd.errors import ConfigError, Temporary
 from rollbackd.fields import Model, Secret
+from rollbackd.sources.tls import CertificateFault, Tls, Trust, refused_certificate
 
 CHUNK_BYTES = 64 * 1024
 MAX_REDIRECTS = 5
@@ -80,15 +80,6 @@ class Basic(Model):
     """The password, as where it is kept."""
 
 
-class Tls(Model):
-    """How the far side's certificate is checked."""
-
-    verify: bool = True
-    """Whether it is checked at all."""
-    ca_file: Path | None = None
-    """Certificates to trust instead of the system's, as a PEM file."""
-
-
 class HttpOptions(Model):
     """What an HTTP request carries beside its URL."""
 
@@ -99,7 +90,7 @@ class HttpOptions(Model):
     basic: Basic | None = None
     """Credentials to send as HTTP Basic authentication."""
     tls: Tls = Tls()
-    """How the far side's certificate is checked."""
+    """How the far side's certificate is checked, and which one is shown to it."""
 
     @model_validator(mode="after")
     def _sendable(self) -> Self:
@@ -130,7 +121,7 @@ def masked(url: URL) -> str:
 
 def _reads_files(options: HttpOptions) -> bool:
     kept = [options.bearer, options.basic.password if options.basic else None, *options.headers.values()]
-    return options.tls.ca_file is not None or any(isinstance(one, Secret) and one.file is not None for one in kept)
+    return bool(options.tls.files) or any(isinstance(one, Secret) and one.file is not None for one in kept)
 
 
 def within_origin(asked: URL, url: URL) -> bool:
@@ -153,6 +144,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
         self._secrets: list[str] = [parsed.password] if parsed.password else []
         self._reads_files = _reads_files(options)
+        self._certificates = Trust(options.tls)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="credentials")  # starts when there is a file to read
 
     async def __aenter__(self) -> Self:
@@ -261,15 +253,10 @@ class HttpClient:
         return headers
 
     def _trust(self) -> bool | ssl.SSLContext:
-        tls = self._options.tls
-        if not tls.verify:
-            return False
-        if tls.ca_file is None:
-            return True
         try:
-            return ssl.create_default_context(cafile=str(tls.ca_file))
-        except (OSError, ssl.SSLError):
-            raise Unreachable(f"cannot read certificates from `tls.ca_file` {tls.ca_file}", own_fault=True) from None
+            return self._certificates.context()
+        except CertificateFault as fault:
+            raise Unreachable(str(fault), own_fault=True) from None
 
     def _explained(self, error: Exception) -> Temporary:
         """The error as one sentence of ours: what libraries say may hold the URL with its secrets."""
@@ -278,6 +265,8 @@ class HttpClient:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             cause = getattr(error.certificate_error, "verify_message", "") or "not trusted"
             return Unreachable(f"{self.shown}: its certificate is not accepted: {cause}")
+        if (alert := refused_certificate(error)) is not None:
+            return Unreachable(f"{self.shown} {alert}")
         if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
             return Unreachable(f"{self.shown}: the TLS handshake failed")
         if isinstance(error, aiohttp.ClientConnectorDNSError):
