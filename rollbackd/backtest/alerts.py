@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from rollbackd.backtest.prometheus import Row
+from rollbackd.metrics.samples import Row
 from rollbackd.model import Alert, AlertStatus
 
 METRIC = "ALERTS"

@@ -13,11 +13,12 @@ from rollbackd.backtest.history import SignalHistory
 from rollbackd.backtest.judging import Trial
 from rollbackd.backtest.prometheus import LONGEST_PAGE_S, Prometheus
 from rollbackd.backtest.report import Judgement
-from rollbackd.backtest.selector import Match, named
+from rollbackd.backtest.selector import Match
 from rollbackd.backtest.windows import Window
 from rollbackd.config.schema import Config
 from rollbackd.errors import Permanent
 from rollbackd.metrics.presets import PRESETS, Meaning, NamesMetrics
+from rollbackd.metrics.promql import named
 from rollbackd.model import AnyEvent
 from rollbackd.recording import Recorder
 

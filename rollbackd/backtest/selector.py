@@ -5,12 +5,12 @@ Grammar: https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-v
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollbackd.errors import ConfigError
+from rollbackd.metrics.promql import equal, inside
 
 DEFAULT_MATCH = 'job="{service}"'
 PLACE = "{service}"
@@ -29,7 +29,7 @@ class Matcher:
     def of(self, service: str) -> str:
         """The matcher with the service's name in its place: as that name and no other, in a regular expression too."""
         name = re.escape(service) if self.operator in ("=~", "!~") else service
-        return f'{self.label}{self.operator}"{self.text.replace(PLACE, _inside(name))}"'
+        return f'{self.label}{self.operator}"{self.text.replace(PLACE, inside(name))}"'
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Match:
     def of(self, service: str, more: Mapping[str, str] | None = None) -> str:
         """The matchers for one service, with `more` labels and their values, as they stand between PromQL's braces."""
         own = [matcher.of(service) for matcher in self.matchers]
-        return ",".join([*own, *(f'{label}="{_inside(value)}"' for label, value in (more or {}).items())])
+        return ",".join([*own, *(equal(label, value) for label, value in (more or {}).items())])
 
 
 def read_match(text: str) -> Match:
@@ -61,14 +61,3 @@ def read_match(text: str) -> Match:
     if not any(PLACE in matcher.text for matcher in matchers):
         raise ConfigError(f"--match must say where a service's name stands, with {PLACE}, as in {DEFAULT_MATCH}")
     return Match(tuple(matchers))
-
-
-def named(metrics: Iterable[str], matchers: str) -> str:
-    """A selector of the series of several metrics."""
-    names = "|".join(re.escape(name) for name in sorted(set(metrics)))
-    return f'{{__name__=~"{_inside(names)}",{matchers}}}'
-
-
-def _inside(text: str) -> str:
-    """Text as it stands between double quotes: PromQL's escapes are Go's, of which JSON's are a part."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rollbackd.backtest.alerts import AlertHistory
-from rollbackd.backtest.prometheus import Row
+from rollbackd.metrics.samples import Row
 from rollbackd.model import AlertStatus
 
 T = 1_700_000_000.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rollbackd.backtest.history import SignalHistory
-from rollbackd.backtest.prometheus import Row
 from rollbackd.metrics.presets import PRESETS
+from rollbackd.metrics.samples import Row
 from rollbackd.model import AnyEvent, Latency, Probe, Requests
 
 T = 1_700_000_040.0

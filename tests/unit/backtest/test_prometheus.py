@@ -166,10 +166,10 @@ async def test_what_the_server_doubts_is_kept() -> None:
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ("http://p:9090", "http://p:9090/api/v1/query"),
-        ("p:9090/", "http://p:9090/api/v1/query"),
-        ("https://p/prometheus/", "https://p/prometheus/api/v1/query"),
-        ("http://p/api/v1", "http://p/api/v1/query"),
+        ("http://p:9090", "http://p:9090/api/v1"),
+        ("p:9090/", "http://p:9090/api/v1"),
+        ("https://p/prometheus/", "https://p/prometheus/api/v1"),
+        ("http://p/api/v1", "http://p/api/v1"),
     ],
 )
 def test_the_address_is_the_one_before_the_api(given: str, used: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rollbackd.backtest.selector import named, read_match
+from rollbackd.backtest.selector import read_match
 from rollbackd.errors import ConfigError
+from rollbackd.metrics.promql import named
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from rollbackd.metrics.growth import FORGET_AFTER_S
 from rollbackd.metrics.presets import GAUGES, PRESETS
 from rollbackd.metrics.tally import Tally, bound_text
 from rollbackd.model import AnyEvent, Gauge, Latency, Requests
-from rollbackd.sources.scrape import ScrapeConfig, meanings
+from rollbackd.sources.scrape import ScrapeConfig
 
 START = 1_700_000_000.0
 
@@ -20,7 +20,7 @@ class Endpoint:
 
     def __init__(self, **settings: object) -> None:
         self.config = ScrapeConfig.model_validate({"url": "http://x/metrics", **settings})
-        self.tally = Tally("shop", meanings(self.config), GAUGES, self.config.match, self.config.max_series)
+        self.tally = Tally("shop", self.config.meanings(), GAUGES, self.config.match, self.config.max_series)
         self.elapsed = 0.0
 
     def shows(self, *lines: str, after: float = 10.0) -> list[AnyEvent]:
