@@ -22,6 +22,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "source": {
         "log_file": "rollbackd.sources.log_file",
         "probe": "rollbackd.sources.probe",
+        "prometheus": "rollbackd.sources.prometheus",
         "scrape": "rollbackd.sources.scrape",
         "statsd": "rollbackd.sources.statsd",
         "syslog": "rollbackd.sources.syslog",

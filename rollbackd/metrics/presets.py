@@ -152,6 +152,16 @@ PRESETS: tuple[Preset, ...] = (
         (),
         own_process=False,
     ),
+    Preset(
+        "linkerd",
+        ("response_total",),
+        ("classification",),
+        ("response_latency_ms",),
+        failed="failure",
+        only={"direction": "inbound"},
+        scale=0.001,
+        own_process=False,
+    ),
     # Services themselves.
     Preset(
         "otel",
@@ -228,8 +238,8 @@ PRESETS: tuple[Preset, ...] = (
 
 Documented at istio.io/latest/docs/reference/config/metrics, kubernetes.github.io/ingress-nginx/user-guide/monitoring,
 doc.traefik.io/traefik/observability/metrics/overview, envoyproxy.io (cluster statistics; times in milliseconds),
-opentelemetry.io/docs/specs/semconv/http/http-metrics, Spring Boot's `http.server.requests`, and the read-me files of
-the exporters and client libraries the other rows are named after.
+linkerd.io/2-edge/reference/proxy-metrics, opentelemetry.io/docs/specs/semconv/http/http-metrics, Spring Boot's
+`http.server.requests`, and the read-me files of the exporters and client libraries the other rows are named after.
 """
 
 PRESET_NAMES: tuple[str, ...] = tuple(dict.fromkeys(row.name for row in PRESETS))

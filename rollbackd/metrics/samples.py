@@ -106,7 +106,7 @@ class Samples:
     @property
     def counters(self) -> frozenset[str]:
         """The names of the metrics that requests and latencies are counted by."""
-        return self._counters | self._natives.keys()
+        return self._counters | frozenset(self._natives)
 
     def take(self, rows: Sequence[Row], until: float | None = None) -> list[AnyEvent]:
         """The events of the next samples, in order of time.

@@ -54,6 +54,10 @@ class Unreachable(Temporary):
         self.own_fault = own_fault
 
 
+class TimedOut(Unreachable):
+    """No answer came in time: it may be there, and busy."""
+
+
 class BadAnswer(Temporary):
     """An answer came, but not one that can be used."""
 
@@ -261,7 +265,7 @@ class HttpClient:
     def _explained(self, error: Exception) -> Temporary:
         """The error as one sentence of ours: what libraries say may hold the URL with its secrets."""
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{self.shown}: no answer within {self._timeout:g} s")
+            return TimedOut(f"{self.shown}: no answer within {self._timeout:g} s")
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             cause = getattr(error.certificate_error, "verify_message", "") or "not trusted"
             return Unreachable(f"{self.shown}: its certificate is not accepted: {cause}")

@@ -86,6 +86,59 @@ class Metrics:
         await self._server.stop()
 
 
+class Kept:
+    """A server of Prometheus' query API that keeps one service's counter, seen every five seconds."""
+
+    interval = 10.0
+
+    def __init__(self, folder: Path) -> None:
+        self._token = folder / "token"
+        self._served = 0
+        self._seen: dict[int, int] = {}
+        self._server = Server(self._answer)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        query, now = str(form["query"]), float(str(form["time"]))
+        labels = {"service": "shop", "instance": "a"}
+        if query.startswith("count by (service)"):
+            return self._said("vector", [{"metric": {"service": "shop"}, "value": [now, "1"]}])
+        seconds = float(query.rpartition("[")[2].removesuffix("ms]")) / 1000
+        start = min(self._seen, default=int(now // 5))
+        for place in range(start, int(now // 5) + 1):
+            self._seen.setdefault(place, self._served)
+        metric = {"__name__": "http_requests_total", "code": "200", **labels}
+        values = [(5.0 * place, str(n)) for place, n in self._seen.items() if now - seconds < 5.0 * place <= now]
+        return self._said("matrix", [{"metric": metric, "values": values}] if values else [])
+
+    @staticmethod
+    def _said(kind: str, result: list[dict[str, object]]) -> web.Response:
+        return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
+
+    async def start(self) -> None:
+        self._token.write_text(SECRET)
+        await self._server.start()
+
+    def settings(self) -> Mapping[str, object]:
+        token = {"file": str(self._token)}
+        return {"url": self._server.url(f"/?token={SECRET}"), "bearer": token, "headers": {"X-Scope-OrgID": token}}
+
+    async def happen(self) -> None:
+        self._served += 7
+
+    async def break_(self) -> None:
+        await self._server.stop()
+
+    async def heal(self) -> None:
+        await self._server.start()
+
+    def asked(self) -> int | None:
+        return len(self._server.requests)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+
 class Endpoint:
     """An HTTP server to be probed. It being gone would be evidence, so what breaks is the probe's credential."""
 
@@ -216,6 +269,7 @@ class Statsd(_UnixSocket):
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
     "log_file": LogFile,
     "probe": Endpoint,
+    "prometheus": Kept,
     "scrape": Metrics,
     "statsd": Statsd,
     "syslog": Syslog,
