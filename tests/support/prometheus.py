@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from tests.support.running import running
+from tests.support.live import ReservedPort
+from tests.support.running import answering, running
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -92,3 +94,42 @@ async def real_prometheus(folder: Path, past: Past) -> AsyncIterator[str]:
     arguments = (f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}")
     async with running("prometheus", *arguments) as (url, _):
         yield url
+
+
+class Scraping:
+    """A real Prometheus that scrapes one service as a job of its name, and can be killed and started again."""
+
+    def __init__(self, folder: Path, job: str, target: str, interval: str = "250ms") -> None:
+        self._folder, self._port = folder, ReservedPort()
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = f"http://127.0.0.1:{self._port.number}"
+        (folder / "prometheus.yml").write_text(
+            f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\n"
+            f"scrape_configs: [{{job_name: {job}, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        )
+
+    async def start(self) -> None:
+        """Start it; returns once it answers."""
+        self._process = await asyncio.create_subprocess_exec(
+            "prometheus",
+            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self._port.number}",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await answering(self.url)
+
+    async def kill(self) -> None:
+        """End it at once, as a lack of memory would."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+            self._process = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.kill()

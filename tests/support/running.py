@@ -26,17 +26,23 @@ async def running(program: str, *arguments: str) -> AsyncIterator[tuple[str, aio
     )
     url = f"http://127.0.0.1:{port}"
     try:
+        await answering(url)
         async with aiohttp.ClientSession(url) as client:
-
-            async def ready() -> bool:
-                try:
-                    async with client.get("/-/ready") as response:
-                        return response.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await eventually_async(ready, within=30)
             yield url, client
     finally:
         process.terminate()
         await process.wait()
+
+
+async def answering(url: str) -> None:
+    """Return once it says that it is ready."""
+    async with aiohttp.ClientSession(url) as client:
+
+        async def ready() -> bool:
+            try:
+                async with client.get("/-/ready") as response:
+                    return response.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await eventually_async(ready, within=30)
