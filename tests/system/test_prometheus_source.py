@@ -52,8 +52,8 @@ async def test_a_bad_release_that_prometheus_scrapes_is_reverted(tmp_path: Path,
     block = shop.block(**FAST, sources="PLACE", bake="60s", warmup="1s")
     async with Scraping(tmp_path, "shop", f"127.0.0.1:{shop.server.port}", "200ms") as prometheus:
         await eventually(lambda: len(shop.server.requests) > 15, within=10)  # a past, from before the daemon
-        config = block.replace("PLACE", sources(prometheus.url))
-        async with Inside(tmp_path, config, clock=FastClock(SPEED)) as daemon:
+        written = block.replace("PLACE", sources(prometheus.url))
+        async with Inside(tmp_path, written, clock=FastClock(SPEED)) as daemon:
             await known(daemon, 15)
             shop.deploy("v2")
             assert (await daemon.ended()).state == "verified"
@@ -71,8 +71,8 @@ async def test_prometheus_gone_in_mid_bake_is_no_reason_to_roll_back(tmp_path: P
     async with Shop(tmp_path, faults={}) as shop:
         block = shop.block(**FAST, sources="PLACE", bake="8s", warmup="1s")
         async with Scraping(tmp_path, "shop", f"127.0.0.1:{shop.server.port}", "200ms") as prometheus:
-            config = block.replace("PLACE", sources(prometheus.url))
-            async with Inside(tmp_path, config, clock=FastClock(SPEED)) as daemon:
+            written = block.replace("PLACE", sources(prometheus.url))
+            async with Inside(tmp_path, written, clock=FastClock(SPEED)) as daemon:
                 await known(daemon, 15)
                 shop.deploy("v2")
                 await daemon.until_watching("v2")
@@ -123,8 +123,8 @@ async def test_a_daemon_that_has_just_started_judges_by_the_past_that_prometheus
     block = shelf.block(**FAST, sources="PLACE", bake="30m", warmup="10s", verify_within="5m")
     async with real_prometheus(tmp_path, past) as url:
         clock = From(begin)
-        config = block.replace("PLACE", sources(url, "5s"))
-        async with Inside(tmp_path, config, clock=clock, record=tmp_path / "day.jsonl") as daemon:
+        written = block.replace("PLACE", sources(url, "5s"))
+        async with Inside(tmp_path, written, clock=clock, record=tmp_path / "day.jsonl") as daemon:
             await eventually(lambda: clock.now() > begin + 60, within=10)
             assert (await source(daemon)).events > 400
             shelf.deploy("v2")
