@@ -109,7 +109,11 @@ class Samples:
         return self._counters | frozenset(self._natives)
 
     def take(self, rows: Sequence[Row], until: float | None = None) -> list[AnyEvent]:
-        """The events of the next samples, in order of time.
+        """The events of the next samples, in order of time; see `steps`."""
+        return [event for events in self.steps(rows, until) for event in events]
+
+    def steps(self, rows: Sequence[Row], until: float | None = None) -> Iterator[list[AnyEvent]]:
+        """The events of the next samples, one step of time after the other, so that others get their turn in between.
 
         Without `until` all of them are used. With it, only whole steps of time that had ended by then: the others are
         expected to be given again, and so may be what was used already, which is known by its moment.
@@ -119,16 +123,14 @@ class Samples:
         cell = self._cell_of(rows)
         end = math.inf if until is None else math.floor((until - min(SETTLE_S, cell)) / cell) * cell
         cells = self._looks(rows, cell, end)
-        events: list[AnyEvent] = []
         for number in sorted(cells):
             seen: list[AnyEvent] = []
             for place, look in sorted(cells[number].items()):
                 seen += self._taken(self._instances[place], look)
-            events += added_up(self._service, seen, not_before=number * cell)
+            yield list(added_up(self._service, seen, not_before=number * cell))
         if until is not None:
             self.done = max(self.done, end)
         self._forget()
-        return events
 
     def _taken(self, instance: _Instance, look: _Look) -> list[AnyEvent]:
         scrape = Exposition(instance.tally.reader)

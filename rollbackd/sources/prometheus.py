@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -69,7 +70,7 @@ class PrometheusConfig(HttpOptions):
     """Your own metric names."""
     queries: Queries | None = None
     """Your own queries, in place of everything above from `match` on."""
-    max_bytes: Annotated[Size, Field(gt=0)] = 16 * 1024 * 1024
+    max_bytes: Annotated[Size, Field(gt=0)] = 8 * 1024 * 1024
     """The largest answer that is read; what is larger is asked for in parts."""
     max_series: Annotated[int, Field(gt=0)] = 20_000
     """How many series of the service are followed at a time; more are counted as dropped."""
@@ -166,14 +167,15 @@ class Prometheus:
         )
 
     async def _emit(self, samples: Samples, page: Page, since: float, sink: Sink) -> None:
-        events = samples.take(page.rows, page.until)
+        for events in samples.steps(page.rows, page.until):
+            for event in events:
+                if event.t > since:
+                    self._told_until = max(self._told_until, event.t)
+                    await sink.emit(event)
+            await asyncio.sleep(0)  # an hour of the past is much work, and emitting waits for a full queue alone
         for reason, count in samples.dropped.items():
             sink.dropped(reason, count)
         samples.dropped.clear()
-        for event in events:
-            if event.t > since:
-                self._told_until = max(self._told_until, event.t)
-                await sink.emit(event)
 
     async def _wait(self, vain: int) -> None:
         """No series is there yet: nothing to be told, and no reason to ask at each tick for ever."""

@@ -11,7 +11,7 @@ from rollbackd.detect.availability import Availability
 from rollbackd.errors import Temporary
 from rollbackd.intake.base import Accepted
 from rollbackd.ledger.base import ConfigStamp
-from rollbackd.model import Alert, AnyEvent, Probe
+from rollbackd.model import Alert, AnyEvent, Probe, Requests
 from rollbackd.recording import Recorder, read
 from tests.support.clock import ManualClock
 from tests.support.waiting import eventually
@@ -154,3 +154,22 @@ async def test_without_a_snapshot_services_come_back_in_the_order_of_their_deplo
     async with House(tmp_path, clock=ManualClock(house.clock.now() - 3600)) as again:
         await again.pipeline.restore()
         assert list(again.engine._state.services) == names[::-1]
+
+
+async def test_a_source_is_told_up_to_when_requests_are_known_or_wait_to_be(tmp_path: Path) -> None:
+    """Over a restart, too: what came before is in the snapshot, and is not to be read again."""
+    async with House(tmp_path) as house:
+        at = house.clock.now()
+        assert house.pipeline.counted_until("shop") is None
+        await house.pipeline.submit(Probe(t=at + 9, service="shop", up=True, duration=0.1))
+        await house.pipeline.submit(Requests(t=at - 60, service="shop", total=9, errors=0))
+        await house.pipeline.submit(Requests(t=at - 30, service="shop", total=9, errors=0))
+        assert house.pipeline.counted_until("shop") == at - 30
+        assert house.engine.counted_until("shop") is None, "it is in the queue yet"
+        await house.pipeline.drain(5)
+        assert house.engine.counted_until("shop") == at - 30
+        await house.pipeline.commit()
+    async with House(tmp_path) as again:
+        await again.pipeline.restore()
+        assert again.pipeline.counted_until("shop") == at - 30
+        assert again.pipeline.counted_until("blog") is None
