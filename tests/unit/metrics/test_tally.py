@@ -303,6 +303,7 @@ PRESET_SAMPLES = {
     "ingress-nginx": ('nginx_ingress_controller_requests{ingress="shop",status="%s"}', "502"),
     "traefik": ('traefik_service_requests_total{service="shop",code="%s"}', "500"),
     "envoy": ('envoy_cluster_upstream_rq_xx{envoy_cluster_name="shop",envoy_response_code_class="%s"}', "5"),
+    "linkerd": ('response_total{direction="inbound",classification="%s"}', "failure"),
     "haproxy": ('haproxy_backend_http_responses_total{proxy="shop",code="%s"}', "5xx"),
     "otel": ('http_server_request_duration_seconds_count{http_response_status_code="%s"}', "500"),
     "otel-old": ('http_server_duration_milliseconds_count{http_status_code="%s"}', "500"),
