@@ -138,10 +138,13 @@ class Pipeline:
         try:
             await lane.room.acquire()
             lane.queue.put_nowait((event, None))
-            if isinstance(event, Requests | Latency):
-                self._counted_until[event.service] = max(event.t, self._counted_until.get(event.service, event.t))
+            self._note(event)
         finally:
             lane.entering -= 1
+
+    def _note(self, event: AnyEvent) -> None:
+        if isinstance(event, Requests | Latency):
+            self._counted_until[event.service] = max(event.t, self._counted_until.get(event.service, event.t))
 
     def counted_until(self, service: str) -> float | None:
         """The newest moment of which requests or latencies of the service are known, or wait to be."""
@@ -158,6 +161,7 @@ class Pipeline:
         """Take pushed telemetry, in order; whoever sends it was asked first whether the road is `flooded`."""
         self._observed += len(events)
         for event in events:
+            self._note(event)
             self._lane(event.service).queue.put_nowait((event, OBSERVED))
 
     def submit_now(self, event: AnyEvent) -> None:

@@ -17,7 +17,8 @@ from h2.exceptions import ProtocolError
 from yarl import URL
 
 import rollbackd
-from rollbackd.sources.http import BadAnswer, Tls, Unreachable, masked, refusal
+from rollbackd.sources.http import BadAnswer, Unreachable, masked, refusal
+from rollbackd.sources.tls import Tls
 
 MAX_ANSWER_BYTES = 64 * 1024
 """An answer of a few bytes is expected; of more than this, nothing is wanted."""
