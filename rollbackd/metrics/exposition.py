@@ -3,12 +3,20 @@
 Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://prometheus.io/docs/specs/om/open_metrics_spec/. Only samples are kept; metadata, timestamps and exemplars are
 read over, because counts are taken as of their arrival.
+
+What is wanted is parsed once: from then on the text before the value is looked up, and the value converted. What is
+not wanted costs less and leaves nothing in memory: metrics come in groups with names alike, so one comparison with
+the shortest beginning that no wanted name has (`go_gc`, where of Go only `go_goroutines` is wanted) passes over a line
+of the same group as the unwanted line before it. On an endpoint of many services, lines without the value of a label
+that must match are passed over by a search for that value.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Mapping
+from os.path import commonprefix
 
 MAX_LINE_BYTES = 1024 * 1024
 """A longer line is no sample: it is read over and counted as malformed."""
@@ -20,7 +28,10 @@ MAX_SERIES_TEXT = 4096
 """Characters of a name with its labels; a longer one counts as malformed, because all of them are remembered."""
 
 MAX_UNWANTED = 20_000
-"""How many series that `keep` refused are remembered, so that they need not be read again."""
+"""How many series that did not match are remembered, so that they need not be read again."""
+
+_NOTHING = "\n"
+"""Begins no line."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 _NUMBER = re.compile(
@@ -109,34 +120,46 @@ def read_line(line: str) -> tuple[Series, float]:
 class Reader:
     """What is remembered of one endpoint's series between scrapes.
 
-    `wanted` are the metric names worth reading, `keep` has the last word on a series, and at most `max_series` are
-    known at a time. `known` is open to its owner for forgetting: by series text.
+    `wanted` are the metric names worth reading, `match` the labels that a series must have with these values, and at
+    most `max_series` are known at a time. `known` is open to its owner for forgetting: by series text. `unwanted` are
+    series of wanted metrics that did not match.
     """
 
     def __init__(
         self,
         wanted: frozenset[str] | None = None,
-        keep: Callable[[Series], bool] = lambda _series: True,
+        match: Mapping[str, str] | None = None,
         max_series: int = 1_000_000,
     ) -> None:
         self.known: dict[str, Series] = {}
-        self._wanted, self._keep, self._max_series = wanted, keep, max_series
-        self._unwanted: set[str] = set()
+        self.unwanted: set[str] = set()
+        self._wanted, self._match, self._max_series = wanted, dict(match or {}), max_series
+        self._names = sorted(wanted or ())
+        plain = [value for value in self._match.values() if not re.search(r'[\\"\n]', value)]
+        self.mark = f'"{max(plain, key=len)}"' if plain else ""
+        """What every line of a series that matches holds."""
 
     def wants(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
+
+    def beginning(self, name: str, line: str) -> str:
+        """How the line of an unwanted metric begins, as far as is needed to tell it from all wanted ones."""
+        at = bisect(self._names, name)
+        near = self._names[max(at - 1, 0) : at + 1]
+        shared = max((len(commonprefix((name, other))) for other in near), default=0)  # noqa: RUF071  of letters
+        return f"{line} "[: shared + 1]
 
     def admit(self, series: Series) -> Series | None:
         """The series as it is known from now on, None where it is not kept. Raises OverflowError beyond the bound."""
         known = self.known.get(series.text)
         if known is not None:
             return known
-        if series.text in self._unwanted:
+        if series.text in self.unwanted or not self.wants(series.name):
             return None
-        if not (self.wants(series.name) and self._keep(series)):
-            if len(self._unwanted) >= MAX_UNWANTED:
-                self._unwanted.clear()
-            self._unwanted.add(series.text)
+        if any(series.labels.get(label) != value for label, value in self._match.items()):
+            if len(self.unwanted) >= MAX_UNWANTED:
+                self.unwanted.clear()
+            self.unwanted.add(series.text)
             return None
         if len(self.known) >= self._max_series:
             raise OverflowError
@@ -159,6 +182,7 @@ class Exposition:
         self._reader = reader
         self._rest = b""
         self._skipping = False
+        self._passing = _NOTHING  # the beginning of lines that nobody wants
 
     def feed(self, data: bytes) -> None:
         """Read on. Any division into chunks gives the same samples."""
@@ -200,17 +224,24 @@ class Exposition:
             lines = block.decode().split("\n")
         except UnicodeDecodeError:
             lines = self._decodable(block)
-        known, samples = self._reader.known, self.samples
+        mark = self._reader.mark
+        if mark and self.sound:
+            lines = [line for line in lines if mark in line or line.startswith("#")]
+        known, unwanted, samples, passing = self._reader.known, self._reader.unwanted, self.samples, self._passing
         for line in lines:
+            if line.startswith(passing):
+                continue
             head, _, tail = line.rpartition(" ")
             series = known.get(head)
             if series is None:
-                self._unfamiliar(line)
+                if head not in unwanted:
+                    passing = self._unfamiliar(line) or passing
                 continue
             try:
                 samples[series] = float(tail)
             except ValueError:
                 self._unfamiliar(line)
+        self._passing = passing
 
     def _decodable(self, block: bytes) -> list[str]:
         lines = []
@@ -221,24 +252,30 @@ class Exposition:
                 self.malformed += 1
         return lines
 
-    def _unfamiliar(self, line: str) -> None:
-        """A line whose text before its last blank is no known series."""
+    def _unfamiliar(self, line: str) -> str | None:
+        """A line whose text before its last blank is no known series; tells how others begin that nobody wants."""
         if line[:1] == "#":
             self._comment(line)
-            return
+            return None
         named = _NAME.match(line)
-        if named is not None and (
-            self._with_timestamp(line) if self._reader.wants(named[0]) else self.sound  # checked until proven sound
-        ):
+        if named is not None:
+            if self._reader.wants(named[0]):
+                if self._with_timestamp(line):
+                    return None
+            elif self.sound:  # checked until proven sound
+                return self._reader.beginning(named[0], line)
+        self._anew(line.strip(" \t\r"))
+        return None
+
+    def _anew(self, line: str) -> None:
+        """A line that has to be parsed."""
+        if not line:
             return
-        stripped = line.strip(" \t\r")
-        if not stripped:
-            return
-        if stripped[0] == "#":
-            self._comment(stripped)
+        if line[0] == "#":
+            self._comment(line)
             return
         try:
-            series, value = read_line(stripped)
+            series, value = read_line(line)
             self.sound = True
             admitted = self._reader.admit(series)
         except Malformed:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rollbackd.metrics.exposition import Exposition, Reader, Series
 
@@ -16,20 +19,39 @@ FORGET_AFTER_S = 3600.0
 RECENT_START_S = 600.0
 """A process that began longer before our last look than this is not a restarted one, but another one."""
 
+MIN_ABSENT = 1000
+"""So many absent series are remembered at least; more only up to as many as ever were there in one look."""
+
+LARGEST = sys.float_info.max
+
 _JITTER_S = 1.0
 _CREATED = "_created"
 
 
+Key: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
+
+
 @dataclass(eq=False, slots=True)
 class Child:
-    """Series that begin together: a counter, or all buckets of one histogram. `known` once one of them was read."""
+    """Series that begin together: a counter, or all buckets of one histogram. Looks are told by their number."""
 
-    key: tuple[str, frozenset[tuple[str, str]]]
+    key: Key
+    joined: int
     members: int = 0
-    known: bool = False
     created: float | None = None
-    restarted: bool = False
-    unreadable: bool = False
+    restarted: int = 0
+    unreadable: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Track:
+    """What is remembered of one series: `last` is its newest good value, `least` the smallest that it may have."""
+
+    child: Child
+    joined: int
+    counter: bool
+    least: float
+    last: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -65,15 +87,22 @@ class Growth:
     A counter that fell, or whose process or `_created` time moved on, began again at 0. A series seen for the first
     time began at 0 too, unless this is the first look or the look before could not read everything. A value that is
     no number is left out with the rest of its histogram, and what was missed comes with the next good value.
+
+    `came` and `gone` are the series that began or ceased to be remembered since the owner last emptied them.
     """
 
     reader: Reader
     counters: frozenset[str]
     dropped: Counter[str]
-    _last: dict[Series, float] = field(default_factory=dict)
-    _child_of: dict[Series, Child] = field(default_factory=dict)
-    _children: dict[tuple[str, frozenset[tuple[str, str]]], Child] = field(default_factory=dict)
+    came: list[Series] = field(default_factory=list)
+    gone: list[Series] = field(default_factory=list)
+    _tracks: dict[Series, Track] = field(default_factory=dict)
+    _children: dict[Key, Child] = field(default_factory=dict)
     _absent_since: dict[Series, float] = field(default_factory=dict)
+    _starts: dict[Series, None] = field(default_factory=dict)
+    _createds: dict[Series, None] = field(default_factory=dict)
+    _most: int = MIN_ABSENT
+    _look: int = 0
     _looked_at: tuple[float, float] | None = None
     _all_read: bool = False
     _started: float | None = None
@@ -81,107 +110,119 @@ class Growth:
 
     def step(self, scrape: Exposition, t: float, elapsed: float) -> Step | None:
         """Take a complete scrape in. None where another process than before answered: differences mean nothing then."""
-        samples = self._readable(scrape)
-        comparable = self._same_process(samples, t)
-        before = self._looked_at
-        self._find_restarts(samples)
-        growth = self._grown(samples) if comparable and before is not None else {}
-        for series, value in samples.items():
-            if self._child_of[series].unreadable:
-                self._last.setdefault(series, math.nan)
-            else:
-                self._last[series] = value
-        for child in self._children.values():
-            child.known, child.restarted, child.unreadable = True, False, False
+        self._look += 1
+        samples, before = scrape.samples, self._looked_at
+        bad, seen = self._read(scrape)
+        if bad:
+            samples = {series: value for series, value in samples.items() if series not in bad}
+        restarted, comparable = self._restarted(samples, t)
+        growth = self._grown(seen, restarted)
         self._looked_at = (t, elapsed)
         self._all_read = not scrape.refused and not scrape.malformed
         self._forget(scrape, elapsed)
         if not comparable:
             self.dropped["several_processes"] += 1
             return None
-        return Step(samples, growth, elapsed - before[1] if before else 0.0, first=before is None)
+        if before is None:
+            return Step(samples, {}, 0.0, first=True)
+        return Step(samples, growth, elapsed - before[1], first=False)
 
-    def _readable(self, scrape: Exposition) -> dict[Series, float]:
+    def _read(self, scrape: Exposition) -> tuple[set[Series], list[tuple[Series, Track, float]]]:
+        """The series whose values are no numbers, and the others with theirs; notes which counters fell."""
         if scrape.malformed:
             self.dropped["malformed_line"] += scrape.malformed
         if scrape.refused:
             self.dropped["too_many_series"] += scrape.refused
-        readable = {}
+        look, tracks = self._look, self._tracks
+        bad: set[Series] = set()
+        seen: list[tuple[Series, Track, float]] = []
         for series, value in scrape.samples.items():
-            child = self._child_of.get(series) or self._join(series)
-            if math.isfinite(value) and (value >= 0 or series.name not in self.counters):
-                readable[series] = value
+            track = tracks.get(series) or self._join(series)
+            if track.least <= value <= LARGEST:
+                seen.append((series, track, value))
+                if value < track.last and track.counter:
+                    track.child.restarted = look
             else:
                 self.dropped["not_a_number"] += 1
-                child.unreadable = True
-                self._last.setdefault(series, math.nan)
-        return readable
+                track.child.unreadable = look
+                bad.add(series)
+        return bad, seen
 
-    def _join(self, series: Series) -> Child:
+    def _join(self, series: Series) -> Track:
         labels = frozenset(item for item in series.labels.items() if item[0] != "le")
         key = (base_name(series.name), labels)
-        child = self._children.setdefault(key, Child(key))
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = Child(key, self._look)
         child.members += 1
-        self._child_of[series] = child
-        return child
+        counter = series.name in self.counters
+        track = self._tracks[series] = Track(child, self._look, counter, 0.0 if counter else -LARGEST)
+        self.came.append(series)
+        if series.name == START_TIME:
+            self._starts[series] = None
+        elif not counter and series.name.endswith(_CREATED):
+            self._createds[series] = None
+        return track
 
-    def _same_process(self, samples: dict[Series, float], t: float) -> bool:
-        starts = [value for series, value in samples.items() if series.name == START_TIME]
+    def _restarted(self, samples: Mapping[Series, float], t: float) -> tuple[bool, bool]:
+        """Whether the whole process began again, and whether it is the one that was looked at before."""
+        for series in self._createds:
+            value = samples.get(series)
+            if value is not None:
+                child = self._tracks[series].child
+                if child.created is not None and value > child.created:
+                    child.restarted = self._look
+                child.created = value
+        starts = [samples[series] for series in self._starts if series in samples]
         before, self._started = self._started, starts[0] if len(starts) == 1 else None
         if before is None or self._started is None or abs(self._started - before) <= _JITTER_S:
-            return True
+            return False, True
         looked_at = self._looked_at[0] if self._looked_at else t
         if self._started < before or self._started < looked_at - RECENT_START_S:
             self._several = True
-        if self._several:
-            return False
-        for child in self._children.values():
-            child.restarted = True
-        return True
+        return not self._several, not self._several
 
-    def _find_restarts(self, samples: dict[Series, float]) -> None:
-        for series, value in samples.items():
-            if series.name in self.counters:
-                if value < self._last.get(series, 0.0):
-                    self._child_of[series].restarted = True
-            elif series.name.endswith(_CREATED):
-                child = self._child_of[series]
-                child.restarted = child.restarted or (child.created is not None and value > child.created)
-                child.created = value
-
-    def _grown(self, samples: dict[Series, float]) -> dict[Series, float]:
-        growth = {}
-        for series, value in samples.items():
-            if series.name not in self.counters:
+    def _grown(self, seen: Iterable[tuple[Series, Track, float]], restarted: bool) -> dict[Series, float]:
+        """What each counter grew by; remembers the values for the next time."""
+        look, growth = self._look, dict[Series, float]()
+        for series, track, value in seen:
+            child = track.child
+            if child.unreadable == look:
                 continue
-            child, last = self._child_of[series], self._last.get(series)
-            if child.unreadable:
-                continue
-            if child.restarted:
-                growth[series] = value
-            elif last is None:
-                if self._all_read and not child.known:
+            if track.counter:
+                if restarted or child.restarted == look:
                     growth[series] = value
-            elif not math.isnan(last):
-                growth[series] = value - last
+                elif track.joined == look:
+                    if self._all_read and child.joined == look:
+                        growth[series] = value
+                elif track.last == track.last:  # a number: it was read before
+                    growth[series] = value - track.last
+            track.last = value
         return growth
 
     def _forget(self, scrape: Exposition, elapsed: float) -> None:
-        """Let go of what is long gone; of everything that is gone, where room is short."""
-        for series in [series for series in self._absent_since if series in scrape.samples]:
-            del self._absent_since[series]
-        if len(scrape.samples) == len(self._child_of):
-            return
-        for series in [series for series in self._child_of if series not in scrape.samples]:
-            since = self._absent_since.setdefault(series, elapsed)
-            if scrape.refused or elapsed - since > FORGET_AFTER_S:
-                self._drop(series)
+        """Let go of what is long gone, of the oldest where it is much, of everything gone where room is short."""
+        samples, absent = scrape.samples, self._absent_since
+        for series in [series for series in absent if series in samples]:
+            del absent[series]
+        if len(samples) + len(absent) < len(self._tracks):
+            for series in self._tracks:
+                if series not in samples:
+                    absent.setdefault(series, elapsed)
+        self._most = max(self._most, len(samples))
+        surplus = len(absent) - self._most
+        for number, (series, since) in enumerate([*absent.items()] if absent else ()):
+            if not (scrape.refused or number < surplus or elapsed - since > FORGET_AFTER_S):
+                break
+            self._drop(series)
 
     def _drop(self, series: Series) -> None:
         self.reader.known.pop(series.text, None)
-        self._last.pop(series, None)
         self._absent_since.pop(series, None)
-        child = self._child_of.pop(series)
+        self._starts.pop(series, None)
+        self._createds.pop(series, None)
+        self.gone.append(series)
+        child = self._tracks.pop(series).child
         child.members -= 1
         if not child.members:
             del self._children[child.key]

@@ -1,17 +1,21 @@
-"""Turns the looks at one endpoint into Events of one service: requests, latency and gauges of each version. No I/O."""
+"""Turns the looks at one endpoint into Events of one service: requests, latency and gauges of each version. No I/O.
+
+What a series stands for is worked out once, when it comes. From then on a look adds up what the wanted counters grew by,
+in one pass, and touches nothing else.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from rollbackd.metrics.exposition import Exposition, Reader, Series
 from rollbackd.metrics.growth import START_TIME, Growth, Step, created_name
-from rollbackd.metrics.presets import GaugeRow, Meaning
+from rollbackd.metrics.presets import GaugeRow, Meaning, Selection
 from rollbackd.model import MAX_COUNT, AnyEvent, Gauge, Latency, Requests
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.sources.scrape")
@@ -31,6 +35,28 @@ class Role:
     histogram: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class Sum:
+    """What the `members` that share a role grew by in one look, those `parts` of them whose growth is known."""
+
+    role: Role
+    members: int = 0
+    parts: int = 0
+    grown: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Picked:
+    """The series that a selection picks of those that are remembered, in the order in which they came."""
+
+    selection: Selection
+    series: dict[Series, None] = field(default_factory=dict)
+
+    def among(self, samples: Mapping[Series, float]) -> Iterator[Series]:
+        """Those that have a sample."""
+        return (series for series in self.series if series in samples)
+
+
 class Tally:
     """The counts of one endpoint for one service.
 
@@ -48,50 +74,92 @@ class Tally:
         self.dropped: Counter[str] = Counter()
         """What could not be used since the owner last emptied it, by reason."""
         self._service, self._meanings, self._match = service, meanings, match
-        self._gauges = [row for row in gauges if match or not row.shared]
-        rates = {row.source.metric for row in self._gauges if row.kind == "rate"}
-        levels = {row.source.metric for row in self._gauges if row.kind == "level"}
+        rows = [row for row in gauges if match or not row.shared]
+        rates = {row.source.metric for row in rows if row.kind == "rate"}
+        levels = {row.source.metric for row in rows if row.kind == "level"}
         counters = frozenset({name for meaning in meanings for name in counter_names(meaning)} | rates)
         wanted = counters | levels | {created_name(name) for name in counters} | {START_TIME}
-        self.reader = Reader(wanted, self._matches, max_series)
+        self.reader = Reader(wanted, match, max_series)
         self._growth = Growth(self.reader, counters, self.dropped)
         self._meaning = meanings[0] if len(meanings) == 1 else None
-        self._roles: dict[Series, Role | None] = {}
         self._versionless = False
-
-    def _matches(self, series: Series) -> bool:
-        return all(series.labels.get(label) == value for label, value in self._match.items())
+        self._sum_of: dict[Series, Sum | None] = {}
+        self._sums: dict[Role, Sum] = {}
+        self._asked = [(meaning, Picked(meaning.requests)) for meaning in meanings if meaning.requests is not None]
+        self._shown = [(row, Picked(row.source)) for row in rows]
+        self._picked: defaultdict[str, list[Picked]] = defaultdict(list)
+        for picked in [picked for _, picked in self._asked] + [picked for _, picked in self._shown]:
+            self._picked[picked.selection.metric].append(picked)
 
     def take(self, scrape: Exposition, t: float, elapsed: float) -> list[AnyEvent]:
         """The events of a complete scrape made at `t`, `elapsed` on a clock nobody sets. The first gives no counts."""
         step = self._growth.step(scrape, t, elapsed)
+        self._keep_up()
         if step is None:
             return []
         self._choose(step)
-        if len(self._roles) > len(self.reader.known):
-            self._roles = {}
         events: list[AnyEvent] = []
         if not step.first and self._meaning is not None:
-            events += self._requests(t, step.growth, idle=self._idle(scrape))
-            events += self._latency(t, step.growth)
+            sums = self._added_up(step.growth)
+            events += self._requests(t, sums, scrape)
+            events += self._latency(t, sums)
         if self._meaning is None or self._meaning.own_process:
             events += self._levels(t, step)
         return events
 
+    def _keep_up(self) -> None:
+        """Meet the series that came, part with those that are gone."""
+        growth = self._growth
+        for series in growth.came:
+            for picked in self._picked.get(series.name, ()):
+                if picked.selection.holds(series):
+                    picked.series[series] = None
+        for series in growth.gone:
+            for picked in self._picked.get(series.name, ()):
+                picked.series.pop(series, None)
+            found = self._sum_of.pop(series, None)
+            if found is not None:
+                found.members -= 1
+                if not found.members:
+                    del self._sums[found.role]
+        growth.came.clear()
+        growth.gone.clear()
+
     def _choose(self, step: Step) -> None:
-        if len(self._meanings) == 1 or (self._meaning is not None and _present(self._meaning, step.samples)):
+        if len(self._meanings) == 1:
             return
-        found = next((meaning for meaning in self._meanings if _present(meaning, step.samples)), None)
-        if found is not None and found.requests is not None:
-            log.info("preset_chosen", service=self._service, preset=found.preset, requests=found.requests.metric)
-            self._meaning, self._roles, self._versionless = found, {}, False
+        present = [meaning for meaning, picked in self._asked if any(picked.among(step.samples))]
+        if self._meaning in present:
+            return
+        if present:
+            self._meaning, self._sum_of, self._sums, self._versionless = present[0], {}, {}, False
+            requests = present[0].requests.metric if present[0].requests else None
+            log.info("preset_chosen", service=self._service, preset=present[0].preset, requests=requests)
         elif step.first:
             log.warning("no_request_metrics", service=self._service, cure="set `preset` or `metrics`")
 
-    def _role(self, series: Series) -> Role | None:
-        if series not in self._roles:
-            self._roles[series] = _role(self._meaning, series) if self._meaning else None
-        return self._roles[series]
+    def _sum(self, series: Series) -> Sum | None:
+        """Where the growth of a series belongs, remembered until the series is gone."""
+        role = _role(self._meaning, series) if self._meaning else None
+        found = self._sums.setdefault(role, Sum(role)) if role is not None else None
+        if found is not None:
+            found.members += 1
+        self._sum_of[series] = found
+        return found
+
+    def _added_up(self, growth: Mapping[Series, float]) -> list[Sum]:
+        """The growth by role; of those roles that grew, if only by 0."""
+        for each in self._sums.values():
+            each.grown, each.parts = 0.0, 0
+        for series, grown in growth.items():
+            try:
+                found = self._sum_of[series]
+            except KeyError:
+                found = self._sum(series)
+            if found is not None:
+                found.grown += grown
+                found.parts += 1
+        return [each for each in self._sums.values() if each.parts]
 
     def _idle(self, scrape: Exposition) -> bool:
         """Whether the service's own process answers and its counters are not there: it has served nothing yet."""
@@ -102,18 +170,17 @@ class Tally:
             return False
         return all(series.name != meaning.requests.metric for series in scrape.samples)
 
-    def _requests(self, t: float, growth: Mapping[Series, float], *, idle: bool) -> list[AnyEvent]:
+    def _requests(self, t: float, sums: Iterable[Sum], scrape: Exposition) -> list[AnyEvent]:
         totals: defaultdict[str | None, float] = defaultdict(float)
         errors: defaultdict[str | None, float] = defaultdict(float)
-        for series, grown in growth.items():
-            role = self._role(series)
-            if role is not None and role.request:
-                totals[role.version] += grown
-            if role is not None and role.error:
-                errors[role.version] += grown
+        for each in sums:
+            if each.role.request:
+                totals[each.role.version] += each.grown
+            if each.role.error:
+                errors[each.role.version] += each.grown
         if totals:
             self._versionless = None in totals
-        elif idle:
+        elif self._idle(scrape):
             totals[None] = 0.0
         events: list[AnyEvent] = []
         for version in _in_order(totals):
@@ -123,36 +190,27 @@ class Tally:
                 events.append(Requests(t=t, service=self._service, version=version, total=total, errors=failed))
         return events
 
-    def _latency(self, t: float, growth: Mapping[Series, float]) -> list[AnyEvent]:
-        found = [
-            (role, role.bound, grown)
-            for series, grown in growth.items()
-            if (role := self._role(series)) is not None and role.bound is not None
-        ]
-        used = min((role.histogram for role, _, _ in found), default=0)
-        sums: defaultdict[str | None, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
-        parts: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
-        for role, bound, grown in found:
-            if role.histogram == used:
-                sums[role.version][bound] += grown
-                parts[role.version][bound] += 1
+    def _latency(self, t: float, sums: Iterable[Sum]) -> list[AnyEvent]:
+        found = [(each.role.bound, each) for each in sums if each.role.bound is not None]
+        used = min((each.role.histogram for _, each in found), default=0)
+        histograms: defaultdict[str | None, dict[str, Sum]] = defaultdict(dict)
+        for bound, each in found:
+            if each.role.histogram == used:
+                histograms[each.role.version][bound] = each
         events: list[AnyEvent] = []
-        for version in _in_order(sums):
-            buckets = _cumulative(sums[version], parts[version])
+        for version in _in_order(histograms):
+            buckets = _cumulative(histograms[version])
             count = buckets.get("+Inf", 0.0)
             if count and self._usable(count <= MAX_COUNT):
                 events.append(Latency(t=t, service=self._service, version=version, buckets=buckets))
         return events
 
     def _levels(self, t: float, step: Step) -> list[AnyEvent]:
-        by_metric: defaultdict[str, list[Series]] = defaultdict(list)
-        for series in step.samples:
-            by_metric[series.name].append(series)
         labels = self._meaning.version if self._meaning else ("version",)
         done: set[str] = set()
         events: list[AnyEvent] = []
-        for row in self._gauges:
-            found = [series for series in by_metric.get(row.source.metric, ()) if row.source.holds(series)]
+        for row, picked in self._shown:
+            found = [*picked.among(step.samples)]
             if row.name in done or not found:
                 continue
             done.add(row.name)
@@ -199,11 +257,6 @@ def _version(series: Series, labels: Sequence[str]) -> str | None:
     return None
 
 
-def _present(meaning: Meaning, samples: Mapping[Series, float]) -> bool:
-    wanted = meaning.requests
-    return wanted is not None and any(wanted.fits(series) for series in samples)
-
-
 def counter_names(meaning: Meaning) -> list[str]:
     """The metrics that a meaning counts by, as their samples are named."""
     counted = [meaning.requests] if meaning.requests else []
@@ -224,13 +277,13 @@ def _role(meaning: Meaning, series: Series) -> Role | None:
     return None
 
 
-def _cumulative(sums: Mapping[str, float], parts: Mapping[str, int]) -> dict[str, float]:
+def _cumulative(sums: Mapping[str, Sum]) -> dict[str, float]:
     """The bounds that every histogram of the sum has, in order; counts read while they rose may lag by a little."""
-    most = max(parts.values())
-    shared = sorted((bound for bound in sums if parts[bound] == most), key=float)
+    most = max(each.parts for each in sums.values())
+    shared = sorted((bound for bound, each in sums.items() if each.parts == most), key=float)
     buckets: dict[str, float] = {}
     floor = 0.0
     for bound in shared:
-        floor = max(floor, sums[bound])
+        floor = max(floor, sums[bound].grown)
         buckets[bound] = floor
     return buckets if "+Inf" in buckets else {}

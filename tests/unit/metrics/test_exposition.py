@@ -142,10 +142,32 @@ def test_series_beyond_the_bound_are_counted_and_the_known_ones_stay() -> None:
 
 
 def test_a_series_that_is_not_kept_is_not_read() -> None:
-    reader = Reader(keep=lambda series: series.labels.get("app") == "mine")
+    reader = Reader(match={"app": "mine"})
     assert [series.labels for series in read('x{app="mine"} 1\nx{app="yours"} 1\n', reader).samples] == [
         {"app": "mine"}
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['x{app="mine"} 1', 'x{app = "mine"} 1', 'x{"app"="mine"} 1', '{"x",app="mine"} 1', 'x{a="b",app="mine"} 1 17000'],
+)
+def test_a_series_that_matches_is_found_in_every_spelling(line: str) -> None:
+    reader = Reader(frozenset({"x"}), match={"app": "mine"})
+    for _ in range(2):
+        assert [series.labels["app"] for series in read(f'x{{app="yours"}} 1\n{line}\n', reader).samples] == ["mine"]
+
+
+def test_a_value_that_has_to_be_escaped_is_matched() -> None:
+    reader = Reader(match={"path": 'C:\\"x"'})
+    assert len(read('x{path="C:\\\\\\"x\\""} 1\nx{path="C:"} 1\n', reader).samples) == 1
+
+
+@pytest.mark.parametrize("line", ["http", "http 1", "http{} 1", "http_ 1", "http_requests_total_of_old 1", "h 1"])
+def test_a_name_like_a_wanted_one_hides_nothing(line: str) -> None:
+    reader = Reader(frozenset({"http_requests_total", "http_requests_failed"}))
+    body = f"# TYPE a counter\n{line}\nhttp_requests_total 1\n{line}\nhttp_requests_failed 2\n"
+    assert list(read(body, reader).samples.values()) == [1.0, 2.0]
 
 
 def test_invalid_utf8_spoils_its_own_line_only() -> None:
@@ -269,6 +291,23 @@ def test_openmetrics_reads_as_the_reference_reads_it(
         exposition = read(body, reader)
         assert keyed(exposition) == expected
         assert (exposition.complete, exposition.malformed) == (True, 0)
+
+
+alike = st.text("ab_", min_size=1, max_size=4)
+
+
+@given(
+    st.lists(st.tuples(alike, labels_of, numbers), max_size=12), st.frozensets(alike, max_size=3), st.integers(1, 40)
+)
+def test_the_wanted_ones_are_read_wherever_they_stand(
+    rows: list[tuple[str, dict[str, str], str]], wanted: frozenset[str], chunk: int
+) -> None:
+    body = "# TYPE x counter\n" + "".join(f"{series_text(name, labels)} {value}\n" for name, labels, value in rows)
+    expected = reference((name, labels, float(value)) for name, labels, value in rows if name in wanted)
+    reader = Reader(wanted)
+    assert keyed(read(body, reader, chunk)) == expected
+    assert keyed(read(body, reader)) == expected
+    assert len(reader.known) == len(expected)
 
 
 @given(st.binary(max_size=300))

@@ -6,7 +6,7 @@ import pytest
 import structlog.testing
 
 from rollbackd.metrics.exposition import Exposition
-from rollbackd.metrics.growth import FORGET_AFTER_S
+from rollbackd.metrics.growth import FORGET_AFTER_S, MIN_ABSENT
 from rollbackd.metrics.presets import GAUGES, PRESETS
 from rollbackd.metrics.tally import Tally, bound_text
 from rollbackd.model import AnyEvent, Gauge, Latency, Requests
@@ -171,6 +171,25 @@ def test_a_series_that_is_long_gone_is_forgotten() -> None:
     assert len(endpoint.tally.reader.known) == 2
     endpoint.shows(f"{OK} 1", after=FORGET_AFTER_S + 1)
     assert len(endpoint.tally.reader.known) == 1
+
+
+def test_of_absent_series_no_more_are_remembered_than_ever_were_there() -> None:
+    """Else labels that come and go in an hour would fill the memory, and push out what is new."""
+    endpoint = Endpoint()
+    for number in range(5):
+        endpoint.shows(*(f'{OK[:-1]},id="{number}-{i}"}} 1' for i in range(MIN_ABSENT)))
+    assert len(endpoint.tally.reader.known) == 2 * MIN_ABSENT
+    assert endpoint.counts(f'{OK[:-1]},id="3-0"}} 8') == [(None, 7.0, 0.0)]  # the newest of the absent are remembered
+
+
+def test_versions_that_are_gone_leave_no_event() -> None:
+    endpoint = Endpoint()
+    endpoint.shows(f'{OK[:-1]},version="1"}} 5', f'{OK[:-1]},version="2"}} 5')
+    one, two = (f'{OK[:-1]},version="{version}"}}' for version in "12")
+    assert endpoint.counts(f"{one} 6", f"{two} 7") == [("1", 1.0, 0.0), ("2", 2.0, 0.0)]
+    assert endpoint.counts(f"{two} 7") == [("2", 0.0, 0.0)]
+    endpoint.shows(f"{two} 8", after=FORGET_AFTER_S + 1)
+    assert endpoint.counts(f"{one} 1", f"{two} 8") == [("1", 1.0, 0.0), ("2", 0.0, 0.0)]
 
 
 def test_an_outage_of_hours_forgets_nothing() -> None:
