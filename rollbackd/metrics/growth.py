@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -88,7 +88,7 @@ class Growth:
     time began at 0 too, unless this is the first look or the look before could not read everything. A value that is
     no number is left out with the rest of its histogram, and what was missed comes with the next good value.
 
-    `came` and `gone` are the series that began or ceased to be remembered since the owner last emptied them.
+    `came` and `gone` are the series that began and ceased to be remembered with the last look.
     """
 
     reader: Reader
@@ -111,12 +111,13 @@ class Growth:
     def step(self, scrape: Exposition, t: float, elapsed: float) -> Step | None:
         """Take a complete scrape in. None where another process than before answered: differences mean nothing then."""
         self._look += 1
+        self.came, self.gone = [], []
         samples, before = scrape.samples, self._looked_at
-        bad, seen = self._read(scrape)
+        bad = self._unreadable(scrape)
         if bad:
             samples = {series: value for series, value in samples.items() if series not in bad}
         restarted, comparable = self._restarted(samples, t)
-        growth = self._grown(seen, restarted)
+        growth = self._grown(samples, restarted=restarted)
         self._looked_at = (t, elapsed)
         self._all_read = not scrape.refused and not scrape.malformed
         self._forget(scrape, elapsed)
@@ -127,26 +128,24 @@ class Growth:
             return Step(samples, {}, 0.0, first=True)
         return Step(samples, growth, elapsed - before[1], first=False)
 
-    def _read(self, scrape: Exposition) -> tuple[set[Series], list[tuple[Series, Track, float]]]:
-        """The series whose values are no numbers, and the others with theirs; notes which counters fell."""
+    def _unreadable(self, scrape: Exposition) -> set[Series]:
+        """The series whose values are no numbers; notes which others are counters that fell."""
         if scrape.malformed:
             self.dropped["malformed_line"] += scrape.malformed
         if scrape.refused:
             self.dropped["too_many_series"] += scrape.refused
         look, tracks = self._look, self._tracks
         bad: set[Series] = set()
-        seen: list[tuple[Series, Track, float]] = []
         for series, value in scrape.samples.items():
             track = tracks.get(series) or self._join(series)
             if track.least <= value <= LARGEST:
-                seen.append((series, track, value))
                 if value < track.last and track.counter:
                     track.child.restarted = look
             else:
                 self.dropped["not_a_number"] += 1
                 track.child.unreadable = look
                 bad.add(series)
-        return bad, seen
+        return bad
 
     def _join(self, series: Series) -> Track:
         labels = frozenset(item for item in series.labels.items() if item[0] != "le")
@@ -182,10 +181,12 @@ class Growth:
             self._several = True
         return not self._several, not self._several
 
-    def _grown(self, seen: Iterable[tuple[Series, Track, float]], restarted: bool) -> dict[Series, float]:
+    def _grown(self, samples: Mapping[Series, float], *, restarted: bool) -> dict[Series, float]:
         """What each counter grew by; remembers the values for the next time."""
-        look, growth = self._look, dict[Series, float]()
-        for series, track, value in seen:
+        look, tracks = self._look, self._tracks
+        growth: dict[Series, float] = {}
+        for series, value in samples.items():
+            track = tracks[series]
             child = track.child
             if child.unreadable == look:
                 continue

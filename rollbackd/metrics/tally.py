@@ -1,7 +1,7 @@
 """Turns the looks at one endpoint into Events of one service: requests, latency and gauges of each version. No I/O.
 
-What a series stands for is worked out once, when it comes. From then on a look adds up what the wanted counters grew by,
-in one pass, and touches nothing else.
+What a series stands for is worked out once, when it comes. From then on a look adds up what the wanted counters grew
+by, in one pass, and touches nothing else.
 """
 
 from __future__ import annotations
@@ -109,12 +109,11 @@ class Tally:
 
     def _keep_up(self) -> None:
         """Meet the series that came, part with those that are gone."""
-        growth = self._growth
-        for series in growth.came:
+        for series in self._growth.came:
             for picked in self._picked.get(series.name, ()):
                 if picked.selection.holds(series):
                     picked.series[series] = None
-        for series in growth.gone:
+        for series in self._growth.gone:
             for picked in self._picked.get(series.name, ()):
                 picked.series.pop(series, None)
             found = self._sum_of.pop(series, None)
@@ -122,8 +121,6 @@ class Tally:
                 found.members -= 1
                 if not found.members:
                     del self._sums[found.role]
-        growth.came.clear()
-        growth.gone.clear()
 
     def _choose(self, step: Step) -> None:
         if len(self._meanings) == 1:
