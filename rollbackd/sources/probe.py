@@ -139,12 +139,13 @@ class Probe:
 
     def __init__(self, config: ProbeConfig, context: SourceContext) -> None:
         self._config, self._service, self._clock = config, context.service, context.clock
+        self._commons = context.commons
         self._url = URL(config.url)
         self._timeout = config.timeout or min(config.interval, 10.0)
         self._body = re.compile(config.body.encode()) if config.body is not None else None
 
     async def run(self, sink: Sink) -> None:
-        schedule = Schedule(self._clock, self._config.interval)
+        schedule = Schedule(self._clock, self._config.interval, self._commons)
         async with HttpClient(self._config.url, self._config, self._timeout, keep_alive=False) as http:
             while True:
                 await schedule.tick()

@@ -60,11 +60,12 @@ class Scrape:
 
     def __init__(self, config: ScrapeConfig, context: SourceContext) -> None:
         self._config, self._service, self._clock = config, context.service, context.clock
+        self._commons = context.commons
 
     async def run(self, sink: Sink) -> None:
         config = self._config
-        tally = Tally(self._service, config.meanings(), config.metrics.gauge_rows(), config.match, config.max_series)
-        schedule = Schedule(self._clock, config.interval)
+        tally = Tally(self._service, self._meanings(), config.metrics.gauge_rows(), config.match, config.max_series)
+        schedule = Schedule(self._clock, config.interval, self._commons)
         timeout = config.timeout or min(config.interval, 10.0)
         async with HttpClient(config.url, config, timeout) as http:
             while True:
@@ -80,6 +81,13 @@ class Scrape:
                 tally.dropped.clear()
                 for event in events:
                     await sink.emit(event)
+
+    def _meanings(self) -> list[Meaning]:
+        """Those of a preset are the same objects for every source: a thousand sources would hold 25 MB of them."""
+        config = self._config
+        if config.metrics.requests or config.metrics.latency:
+            return config.meanings()
+        return self._commons.get(("meanings", config.preset, config.version_label), list, config.meanings)
 
     async def _look(self, http: HttpClient, tally: Tally) -> list[AnyEvent]:
         exposition = Exposition(tally.reader)
