@@ -155,12 +155,12 @@ def test_a_series_that_is_not_kept_is_not_read() -> None:
 def test_a_series_that_matches_is_found_in_every_spelling(line: str) -> None:
     reader = Reader(frozenset({"x"}), match={"app": "mine"})
     for _ in range(2):
-        assert [series.labels["app"] for series in read(f'x{{app="yours"}} 1\n{line}\n', reader).samples] == ["mine"]
+        assert [series.labels["app"] for series in read(f'x{{app="yours"}} 1\n{line}\n', reader, 8).samples] == ["mine"]
 
 
 def test_a_value_that_has_to_be_escaped_is_matched() -> None:
     reader = Reader(match={"path": 'C:\\"x"'})
-    assert len(read('x{path="C:\\\\\\"x\\""} 1\nx{path="C:"} 1\n', reader).samples) == 1
+    assert len(read('# TYPE x counter\nx{path="C:\\\\\\"x\\""} 1\nx{path="C:"} 1\n', reader, 8).samples) == 1
 
 
 @pytest.mark.parametrize("line", ["http", "http 1", "http{} 1", "http_ 1", "http_requests_total_of_old 1", "h 1"])
