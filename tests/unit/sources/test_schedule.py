@@ -23,7 +23,8 @@ class Crowd:
 
     async def joined_by(self, count: int, interval: float) -> None:
         for _ in range(count):
-            self.looks[len(self.looks)] = looks = []
+            looks: list[float] = []
+            self.looks[len(self.looks)] = looks
             self._tasks.append(asyncio.create_task(self._look(looks, interval)))
         await self.clock.advance(0)
 
