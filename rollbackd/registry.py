@@ -21,6 +21,7 @@ AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
 BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "source": {
         "log_file": "rollbackd.sources.log_file",
+        "loki": "rollbackd.sources.loki",
         "probe": "rollbackd.sources.probe",
         "prometheus": "rollbackd.sources.prometheus",
         "scrape": "rollbackd.sources.scrape",

@@ -167,6 +167,19 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def url(self) -> URL:
+        """Where it is, without a user and password that were in the URL."""
+        return self._url
+
+    async def outfit(self) -> tuple[dict[str, str], bool | ssl.SSLContext]:
+        """The credentials as headers, and aiohttp's `ssl`, for what `ask` does not do. Raises what `ask` raises."""
+        return await self._read()
+
+    def explained(self, error: Exception) -> Temporary:
+        """What aiohttp or the operating system raised, as one sentence of ours without secrets."""
+        return self._explained(error)
+
     def scrubbed(self, text: str) -> str:
         """The text without any credential that was sent, in case the far side echoed one."""
         for secret in self._secrets:
@@ -175,19 +188,26 @@ class HttpClient:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, accept: str, *, follow: bool, form: Mapping[str, str] | None = None
+        self,
+        method: str,
+        accept: str,
+        *,
+        follow: bool,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
         """Send one request; the whole exchange, reading the body in the block included, is bounded by the time limit.
 
-        `follow` follows redirects within the same origin; `form` is sent as an HTML form is. Raises Unreachable,
-        BadAnswer, and ConfigError for a credential that cannot be read.
+        `follow` follows redirects within the same origin; `form` is sent as an HTML form is, `params` as the URL's
+        query. Raises Unreachable, BadAnswer, and ConfigError for a credential that cannot be read.
         """
         headers = {"User-Agent": f"rollbackd/{rollbackd.__version__}", "Accept": accept, "Accept-Encoding": "gzip"}
         credentials, trust = await self._read()
         headers |= credentials
+        url = self._url.update_query(params) if params else self._url
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._response(method, headers, trust, form, follow=follow)
+                response = await self._response(method, url, headers, trust, form, follow=follow)
                 try:
                     yield Answer(response, self.shown)
                 finally:
@@ -211,6 +231,7 @@ class HttpClient:
     async def _response(
         self,
         method: str,
+        url: URL,
         headers: dict[str, str],
         trust: bool | ssl.SSLContext,
         form: Mapping[str, str] | None,
@@ -219,7 +240,6 @@ class HttpClient:
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("ask inside `async with` only")
-        url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._session.request(
                 method, url, headers=headers, data=form, allow_redirects=False, ssl=trust
@@ -294,12 +314,19 @@ def refusal(shown: str, error: OSError) -> Unreachable:
     return Unreachable(f"{shown}: {words}", own_fault=number in OWN_FAULTS)
 
 
+def _seconds(retry_after: str) -> float | None:
+    """What a Retry-After header asks for (RFC 9110, 10.2.3); a date is not read."""
+    text = retry_after.strip()
+    return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
 class Answer:
-    """An answer whose body is still to be read."""
+    """An answer whose body is still to be read. `retry_after` is the peer's own wish in seconds, if it stated one."""
 
     def __init__(self, response: aiohttp.ClientResponse, shown: str) -> None:
         self.status, self.reason = response.status, response.reason or ""
         self.content_type = response.headers.get("Content-Type", "")
+        self.retry_after = _seconds(response.headers.get("Retry-After", ""))
         self._encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         self._content, self._shown = response.content, shown
 

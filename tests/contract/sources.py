@@ -14,6 +14,7 @@ from aiohttp import web
 from rollbackd import registry
 from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
+from tests.support.loki import LokiServer
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
 
@@ -264,10 +265,44 @@ class Statsd(_UnixSocket):
 
     async def happen(self) -> None:
         self.send("shop.requests:7|c|#status:200\nshop.requests:1|c|#status:500")
+class Loki:
+    """A Loki, asked for new lines with a token; it takes those that are written at the moment it was asked last."""
+
+    interval = 10.0
+
+    def __init__(self, folder: Path) -> None:
+        self._token = folder / "token"
+        self._lines = 0
+        self._server = LokiServer()
+
+    async def start(self) -> None:
+        self._token.write_text(SECRET)
+        await self._server.start()
+
+    def settings(self) -> Mapping[str, object]:
+        token = {"file": str(self._token)}
+        return {"url": self._server.url(f"/?token={SECRET}"), "bearer": token, "headers": {"X-Key": token}}
+
+    async def happen(self) -> None:
+        self._lines += 1
+        await self._server.push(f"ERROR line {self._lines}")
+
+    async def break_(self) -> None:
+        await self._server.stop()
+
+    async def heal(self) -> None:
+        await self._server.start()
+
+    def asked(self) -> int | None:
+        return len(self._server.requests)
+
+    async def stop(self) -> None:
+        await self._server.stop()
 
 
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
     "log_file": LogFile,
+    "loki": Loki,
     "probe": Endpoint,
     "prometheus": Kept,
     "scrape": Metrics,
