@@ -21,6 +21,9 @@ ENCODING_HEADERS: Mapping[str, str] = {"X-Loki-Response-Encoding-Flags": "catego
 KEY_TIME_BYTES = 8
 """An entry's key begins with its moment, so that keys are in order of time."""
 
+_LOKIS_OWN = frozenset({"__stream_shard__"})
+"""Labels by which Loki divides a busy stream: neighbouring lines have different ones."""
+
 _LAST_MOMENT = (1 << 63) - 1
 
 
@@ -130,7 +133,8 @@ def _entries(streams: list[_Stream], dropped: int = 0) -> Entries:
 
 
 def _of_stream(stream: _Stream) -> Iterator[Entry]:
-    identity = msgspec.json.encode(stream.stream, order="deterministic")
+    own = {name: value for name, value in stream.stream.items() if name not in _LOKIS_OWN}
+    identity = msgspec.json.encode(own, order="deterministic")
     text = identity.decode()
     begun = blake2b(identity + b"\0", digest_size=8)
     for value in stream.values:

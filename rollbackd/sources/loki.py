@@ -139,8 +139,6 @@ class Reading:
         """Tell of the lines that were not there before."""
         if page.unreadable:
             self._sink.dropped("no_time", page.unreadable)
-        if page.dropped:
-            self._sink.dropped("tail_dropped", page.dropped)
         for entry in page.entries:
             if not self._place.knows(entry.key):
                 await self._records.take(entry)
@@ -261,8 +259,7 @@ class Loki:
         config = self._config
         async with websocket(tail, reading.begin(), config.timeout, config.max_bytes) as socket:
             await reading.catch_up()
-            sink.up()
-            await listen(socket, reading, self._clock, tail.shown)
+            await listen(socket, reading, sink, self._clock, tail.shown)
 
 
 def build(config: LokiConfig, context: SourceContext) -> Source:

@@ -10,6 +10,7 @@ import aiohttp
 
 from rollbackd.aiokit import Clock
 from rollbackd.logs.loki import Entries, Foreign, read_frame
+from rollbackd.sources.base import Sink
 from rollbackd.sources.http import BadAnswer
 
 TICK_S = 1.0
@@ -48,10 +49,11 @@ class Listener(Protocol):
         """All there was before `until` has been taken. Both in nanoseconds."""
 
 
-async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, clock: Clock, shown: str) -> None:
+async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, sink: Sink, clock: Clock, shown: str) -> None:
     """Take what is sent until the tail ends, as each does after an hour. Raises BadAnswer where it was refused.
 
-    While `to` waits nothing is read, and Loki leaves out what it cannot send.
+    While `to` waits nothing is read, and Loki leaves out what it cannot send. Then the tail is over as well: what was
+    left out can be asked for, and only a new tail is known to hold nothing of it.
     """
     began = waiting_since = clock.monotonic()
     sent = Sent()
@@ -66,11 +68,13 @@ async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, clock: C
                 message, incoming = incoming.result(), None
                 sent.heard = int(clock.now() * 1e9)
                 if not await _hear(message, socket, to, sent, shown):
-                    _refused(message, clock.monotonic() - began, shown)
+                    if clock.monotonic() - began < HARDLY_BEGUN_S:
+                        _refused(message, shown)
                     return
                 waiting_since = clock.monotonic()
             if tick.done():
                 tick = None
+                sink.up()  # not sooner: a tail that is refused is ended at once
                 await to.rest(sent.until(), int(clock.now() * 1e9))
     finally:
         await _ended(incoming, tick)
@@ -90,13 +94,14 @@ async def _hear(
         await to.take(page)
         if page.entries:
             sent.newest = max(sent.newest, page.entries[-1].moment)
+        return not page.dropped
     else:
         return message.type is aiohttp.WSMsgType.PONG
     return True
 
 
-def _refused(message: aiohttp.WSMessage, lasted: float, shown: str) -> None:
-    if lasted >= HARDLY_BEGUN_S:
+def _refused(message: aiohttp.WSMessage, shown: str) -> None:
+    if message.type is aiohttp.WSMsgType.TEXT:
         return
     said = message.extra if message.type is aiohttp.WSMsgType.CLOSE and isinstance(message.extra, str) else ""
     why = f": {said:.200}" if said else ""

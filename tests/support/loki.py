@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
@@ -57,7 +58,7 @@ class LokiServer(Server):
         if kept in self.lines:
             return
         self.lines.append(kept)
-        for tail in self.tails:
+        for tail in self.tails.copy():
             await tail.send_str(json.dumps({"streams": [kept.stream(apart=True)]}))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -98,15 +99,15 @@ class LokiServer(Server):
             while (await socket.receive()).type not in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING):
                 continue
         finally:
-            pinging.cancel()
-            await asyncio.wait([pinging])
             self.tails.remove(socket)
+            pinging.cancel()
         return socket
 
     async def _ping(self, socket: web.WebSocketResponse) -> None:
         while not socket.closed:
             if self.pings:
-                await socket.ping()
+                with suppress(ConnectionError):
+                    await socket.ping()
             await asyncio.sleep(0.02)  # a second, for a clock that is moved by hand
 
 
