@@ -24,7 +24,7 @@ KEY_TIME_BYTES = 8
 _LOKIS_OWN = frozenset({"__stream_shard__"})
 """Labels by which Loki divides a busy stream: neighbouring lines have different ones."""
 
-_LAST_MOMENT = (1 << 63) - 1
+LAST_MOMENT = (1 << 63) - 1
 
 
 class Foreign(Temporary):
@@ -155,7 +155,7 @@ def moment_of(text: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):
         return None
     moment = int(text)
-    return moment if moment <= _LAST_MOMENT else None
+    return moment if moment <= LAST_MOMENT else None
 
 
 def selector(labels: Mapping[str, str]) -> str:
