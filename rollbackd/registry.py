@@ -41,6 +41,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "github": "rollbackd.intake.github",
         "gitlab": "rollbackd.intake.gitlab",
         "json_lines": "rollbackd.intake.json_lines",
+        "loki_push": "rollbackd.intake.loki_push",
         "otlp_logs": "rollbackd.intake.otlp_logs",
         "otlp_metrics": "rollbackd.intake.otlp_metrics",
     },

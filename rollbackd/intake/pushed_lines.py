@@ -53,6 +53,7 @@ class Stream:
     version: str | None
     folder: Folder
     opened_at: float = 0.0
+    opened_version: str | None = None
 
 
 class Batch:
@@ -80,16 +81,27 @@ class Batch:
         """Count the lines of a stream that is None."""
         self.dropped["too_many_streams" if len(self._streams) >= MAX_STREAMS else "unknown_service"] += lines
 
-    def line(self, stream: Stream, text: str, at: float | None = None) -> None:
-        """A line as it was written, at Unix seconds `at` or now; what it says is for us to find out."""
+    def line(
+        self,
+        stream: Stream,
+        text: str,
+        at: float | None = None,
+        *,
+        level: Level | None = None,
+        version: str | None = None,
+    ) -> None:
+        """A line as it was written, at Unix seconds `at` or now; what it says is for us to find out.
+
+        `level` and `version` are those that came with it, if any.
+        """
         moment = self._moment(at)
         if moment is None:
             return
-        over = stream.folder.take(self._cut(text))
+        over = stream.folder.take(self._cut(text), level)
         if over is not None:
             self._add(stream, over, stream.opened_at)
         if over is not None or not stream.opened_at:
-            stream.opened_at = moment
+            stream.opened_at, stream.opened_version = moment, version
 
     def record(
         self, stream: Stream, level: Level | None, message: str, at: float | None = None, version: str | None = None
@@ -126,7 +138,7 @@ class Batch:
         return text
 
     def _add(self, stream: Stream, line: Line, t: float) -> None:
-        version = stream.version or line.version
+        version = stream.version or line.version or stream.opened_version
         self._events.append(Log(t=t, service=stream.service, version=version, level=line.level, message=line.message))
 
 

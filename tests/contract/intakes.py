@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import cramjam
+
 from rollbackd.intake.base import Intake, ServiceNames
 from tests.support import otlp
 from tests.support.deliveries import NOW, Known, alert, deployment, notification
 from tests.support.deploys import argocd, flux, github_status, gitlab
+from tests.support.loki_push import entry, push
 from tests.support.website import bearer, build_intake
 
 
@@ -60,6 +63,11 @@ def _lines(service: str) -> bytes:
     return b"\n".join(json.dumps(entry).encode() for entry in entries)
 
 
+def _loki(service: str) -> bytes:
+    lines = [entry(int((NOW - ago) * 1e9), line) for ago, line in ((5, "ERROR payment failed"), (2, "slow"))]
+    return bytes(cramjam.snappy.compress_raw(push((f'{{service="{service}", pod="a"}}', lines))))
+
+
 def _served(service: str, t: float, fast: float) -> bytes:
     return otlp.metrics(service, otlp.duration(otlp.served(t, (fast, 2, 1, 0))), version="v2").SerializeToString()
 
@@ -79,6 +87,7 @@ SAMPLES: Mapping[str, Sample] = {
         headers={"x-github-event": "deployment_status"},
         least=1,
     ),
+    "loki_push": Sample("application/x-protobuf", _loki),
     "otlp_logs": Sample(
         "application/x-protobuf",
         lambda service: otlp.logs(

@@ -265,6 +265,8 @@ class Statsd(_UnixSocket):
 
     async def happen(self) -> None:
         self.send("shop.requests:7|c|#status:200\nshop.requests:1|c|#status:500")
+
+
 class Loki:
     """A Loki, asked for new lines with a token; it takes those that are written at the moment it was asked last."""
 
