@@ -9,40 +9,46 @@ from pydantic import Field
 
 from rollbackd.fields import Model, Size
 from rollbackd.intake.base import Accepted, ServiceNames
+from rollbackd.intake.matching import owner
 from rollbackd.intake.reading import REACH_S, check, fact_key
 from rollbackd.model import Alert, AlertStatus
 
 LENGTH = 500  # the bound of model.Name and model.Text
 
 
-class AlertSettings(Model):
+class AlertMatching(Model):
     """How alerts are matched to services."""
 
     service_labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("service", "app", "job")
     """Labels to look at, in this order: the first whose value is a configured service's name tells the service."""
+    match: dict[str, Annotated[dict[str, str], Field(min_length=1)]] = Field(default_factory=dict)
+    """By service: labels with the values that all must have, for alerts that the labels above do not name."""
     severity_label: str = "severity"
     """The label that tells how severe an alert is."""
-    default_severity: Annotated[str, Field(max_length=LENGTH)] = "warning"
-    """The severity of alerts that carry no such label."""
     max_bytes: Annotated[Size, Field(gt=0)] = 4 * 1024 * 1024
     """The largest delivery, after decompression."""
+
+
+class AlertSettings(AlertMatching):
+    """The same, for senders that know no severity of their own."""
+
+    default_severity: Annotated[str, Field(max_length=LENGTH)] = "warning"
+    """The severity of alerts that carry no such label."""
 
 
 class Alerts:
     """Makes events of alerts. `intake` is the name of the intake, which facts are told apart by."""
 
-    def __init__(self, intake: str, config: AlertSettings, services: ServiceNames) -> None:
+    def __init__(self, intake: str, config: AlertMatching, services: ServiceNames) -> None:
         self._intake, self._config, self._services = intake, config, services
 
     def service(self, labels: Mapping[str, str]) -> str | None:
         """The configured service that the labels name."""
-        known = self._services.known()
-        candidates = (labels.get(label, "") for label in self._config.service_labels)
-        return next((name for name in candidates if name in known), None)
+        return owner(labels, self._services.known(), self._config.service_labels, self._config.match)
 
-    def severity(self, labels: Mapping[str, str]) -> str:
-        """What the labels say of its severity."""
-        return printable(labels.get(self._config.severity_label, ""))[:LENGTH] or self._config.default_severity
+    def severity(self, labels: Mapping[str, str], default: str) -> str:
+        """What the labels say of its severity, else `default`."""
+        return printable(labels.get(self._config.severity_label, ""))[:LENGTH] or default
 
     def accepted(
         self,
@@ -52,15 +58,15 @@ class Alerts:
         status: AlertStatus,
         severity: str,
         identity: str,
-        began: float,
+        began: float | None,
         ended: float | None,
         received_at: float,
     ) -> Accepted:
         """The alert as a fact, told apart from others by `identity` (which alert), `began` and `status`.
 
-        Times are Unix seconds; `ended` None means now. Raises Rejected for what makes no event.
+        Times are Unix seconds; None means now. Raises Rejected for what makes no event.
         """
-        moment, since = _moment(status, began, ended, received_at)
+        moment, since = _moment(status, received_at if began is None else began, ended, received_at)
         event = Alert(
             t=moment,
             service=service,

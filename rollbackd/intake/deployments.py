@@ -12,11 +12,8 @@ from rollbackd.adapter import Adapter
 from rollbackd.fields import Model, Size
 from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Scope, ServiceNames
 from rollbackd.intake.deploys import deployed, unknown_service
-from rollbackd.intake.reading import decode, unix
+from rollbackd.intake.reading import RETRY_WINDOW_S, decode, unix
 from rollbackd.model import Name, Phase
-
-RETRY_WINDOW_S = 10.0
-"""Without an id and a time, the same deployment told again within one such window of our clock is one deployment."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -25,12 +25,28 @@ class Matching(Model):
     """By service: labels with the values that all must have, for services that the labels above do not name."""
 
 
+def owner(
+    labels: Mapping[str, str],
+    known: frozenset[str],
+    service_labels: Sequence[str],
+    match: Mapping[str, Mapping[str, str]],
+) -> str | None:
+    """The known service that the labels speak of: by `match` before `service_labels`. None for nobody's."""
+    for service, wanted in match.items():
+        if service in known and all(labels.get(label) == value for label, value in wanted.items()):
+            return service
+    for label in service_labels:
+        value = labels.get(label)
+        if value is not None and value in known:
+            return value
+    return None
+
+
 class Matcher:
     """Applies a Matching to labels. What it finds may be remembered as long as `generation` is the same object."""
 
     def __init__(self, config: Matching, services: ServiceNames) -> None:
-        self._labels, self._versions = config.service_labels, config.version_labels
-        self._match = [(service, tuple(wanted.items())) for service, wanted in config.match.items()]
+        self._labels, self._versions, self._match = config.service_labels, config.version_labels, config.match
         self._services = services
 
     @property
@@ -40,15 +56,7 @@ class Matcher:
 
     def service(self, labels: Mapping[str, str]) -> str | None:
         """The configured service that the labels speak of: by `match` before `service_labels`. None for nobody's."""
-        known = self._services.known()
-        for service, wanted in self._match:
-            if service in known and all(labels.get(label) == value for label, value in wanted):
-                return service
-        for label in self._labels:
-            value = labels.get(label)
-            if value is not None and value in known:
-                return value
-        return None
+        return owner(labels, self._services.known(), self._labels, self._match)
 
     def version(self, labels: Mapping[str, str]) -> str | None:
         """The version that the labels tell, if any."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from rollbackd.intake.base import Rejected
-from rollbackd.model import MAX_BACKWARDS_S, AnyEvent
+from rollbackd.intake.base import Accepted, Reading, Rejected
+from rollbackd.model import LAST_MOMENT, MAX_BACKWARDS_S, AnyEvent
 
 T = TypeVar("T")
 
 REACH_S = MAX_BACKWARDS_S - 30.0
 """How far back, in seconds, the moment of a pushed event may lie: the recording's bound, less the time that a delivery
 may wait between its receipt and the engine."""
+
+RETRY_WINDOW_S = 10.0
+"""A fact without an id and a time that is told again within one such window of our clock is the same fact."""
+
+NOTHING: Mapping[str, int] = {}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WRONG_WORD = re.compile(r"Invalid enum value .* at `\$(?:\S*\.)?(\w+)`$", re.DOTALL)
@@ -99,3 +105,49 @@ def fact_key(intake: str, *parts: str | float | None) -> str:
     """A short key that the same parts always give, and other parts do not."""
     digest = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
     return f"{intake}:{digest}"
+
+
+def moment(value: object, place: str) -> float:
+    """Unix seconds of what foreign JSON writes as a moment: seconds or milliseconds since 1970, as a number or as text,
+    or ISO 8601 with an offset. Raises Rejected, naming the place, for anything else."""
+    if isinstance(value, str):
+        value = _of_text(value.strip())
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return unix(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LAST_MOMENT * 1000:
+        return float(value) if value <= LAST_MOMENT else value / 1000
+    raise Rejected(f"`{place}` is no moment: it wants Unix seconds, milliseconds, or ISO 8601 with an offset")
+
+
+def _of_text(text: str) -> object:
+    try:
+        return float(text) if text[:1].isdigit() and "-" not in text else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def each(
+    items: Sequence[T], read: Callable[[T], Accepted | str], what: str, dropped: Mapping[str, int] = NOTHING
+) -> Reading:
+    """What comes of the items of a delivery; one that cannot be understood spoils no other. `what` they are called,
+    empty where the delivery is its only item.
+
+    `read` gives an item's event, or the label of the reason why it is left out. Raises Rejected where not one of them
+    can be understood, with the last one's status.
+    """
+    accepted: list[Accepted] = []
+    counted, broken, last = Counter(dropped), 0, None
+    for item in items:
+        try:
+            one = read(item)
+        except Rejected as error:
+            broken, last, one = broken + 1, error, error.code
+        if isinstance(one, str):
+            counted[one] += 1
+        else:
+            accepted.append(one)
+    if last is not None and broken == len(items):
+        several = f"not one {what} of the delivery can be read; the last: " if what else ""
+        raise Rejected(f"{several}{last}", status=last.status, code=last.code)
+    accepted.sort(key=lambda item: item.event.t)
+    return Reading(accepted=tuple(accepted), dropped=dict(counted))

@@ -9,14 +9,19 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
 
 from rollbackd.errors import RollbackdError, Temporary
-from rollbackd.fields import Secret
+from rollbackd.fields import Model, Secret
 from rollbackd.intake.base import Delivery, Rejected
 
 REPLAY_WINDOW_S = 300.0
 """How far a signed moment may lie from ours, in seconds: what is older may be a delivery that somebody recorded."""
+
+HeaderName: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z!#$%&'*+.^_`|~-]{1,100}$")]
+"""The name of a header, as operators write it."""
 
 
 def _refused(message: str) -> Rejected:
@@ -101,3 +106,49 @@ class SecretHeader:
         if not hmac.compare_digest(given, self.prefix.encode() + _value(self.secret)):
             raise _refused(f"`{self.header}` does not hold the configured secret")
         return self.name
+
+
+class SignedBodySettings(Model):
+    """An HMAC of the raw body, as hexadecimal digits in a header."""
+
+    secret: Secret
+    """The secret that the sender signs with."""
+    header: HeaderName
+    """The header that holds the signature."""
+    prefix: str | None = None
+    """What stands before the digits, as in `sha256=`."""
+    digest: Literal["sha256", "sha512"] = "sha256"
+    """The hash of the HMAC."""
+    timestamp_header: HeaderName | None = None
+    """The header of a signed moment in Unix seconds. Named here, it is required, and at most 5 min old."""
+    joint: str = ":"
+    """What stands between the moment and the body in what is signed."""
+
+    def signature(self, name: str) -> SignedBody:
+        """The credential; `name` is who it stands for."""
+        stamp = self.timestamp_header
+        return SignedBody(
+            name,
+            self.secret,
+            self.header.lower(),
+            self.prefix or "",
+            self.digest,
+            stamp.lower() if stamp is not None else None,
+            self.joint,
+            timestamp_needed=stamp is not None,
+        )
+
+
+class SecretHeaderSettings(Model):
+    """A secret sent as it is in a header."""
+
+    secret: Secret
+    """What the sender sends."""
+    header: HeaderName
+    """The header that holds it."""
+    prefix: str | None = None
+    """What stands before it."""
+
+    def signature(self, name: str) -> SecretHeader:
+        """The credential; `name` is who it stands for."""
+        return SecretHeader(name, self.secret, self.header.lower(), self.prefix or "")
