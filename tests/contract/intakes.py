@@ -15,6 +15,7 @@ from tests.support.deliveries import NOW, Known, alert, deployment, notification
 from tests.support.deploys import argocd, flux, github_status, gitlab
 from tests.support.loki_push import entry, push
 from tests.support.website import bearer, build_intake
+from tests.support.website import NEEDED, TOPIC, bearer, build_intake
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,111 @@ def _json(make: Callable[[str], object]) -> Callable[[str], bytes]:
     return lambda service: json.dumps(make(service)).encode()
 
 
+def _grafana(service: str) -> bytes:
+    labels = {"alertname": "HighErrors", "service": service, "severity": "critical"}
+    alerts = [alert(labels=labels), alert(labels=labels | {"alertname": "Slow"}, fingerprint="ffee")]
+    return json.dumps(notification(*alerts, version="1", orgId=1, state="alerting", title="[FIRING:2]")).encode()
+
+
+def _datadog(service: str) -> bytes:
+    told = {
+        "transition": "Triggered",
+        "alert_id": "1234",
+        "title": "[Triggered on {service:checkout}] Too many errors",
+        "date": str(int((NOW - 60) * 1000)),
+        "cycle": "9bd4ac313a4d1e8fae2482df7b77628",
+        "scope": f"service:{service}",
+        "tags": "monitor,team:shop",
+    }
+    return json.dumps(told).encode()
+
+
+def _cloudwatch(service: str) -> bytes:
+    alarm = {
+        "AlarmName": "checkout-5xx",
+        "AlarmArn": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:checkout-5xx",
+        "AWSAccountId": "123456789012",
+        "NewStateValue": "ALARM",
+        "StateChangeTime": "2023-11-14T22:12:20.000+0000",
+        "Trigger": {"MetricName": "5xx", "Dimensions": [{"name": "ServiceName", "value": service}]},
+    }
+    message = {
+        "Type": "Notification",
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": TOPIC,
+        "Message": json.dumps(alarm),
+        "Timestamp": "2023-11-14T22:12:21.000Z",
+    }
+    return json.dumps(message).encode()
+
+
+def _sentry(service: str) -> bytes:
+    incident = {
+        "id": "4",
+        "date_started": "2023-11-14T22:12:20.000000Z",
+        "date_closed": None,
+        "projects": [service],
+        "alert_rule": {"name": "Too many errors", "environment": None},
+    }
+    return json.dumps({"action": "critical", "data": {"metric_alert": incident}}).encode()
+
+
+def _cloud_event(kind: str, source: str, data: dict[str, object], id_: str) -> dict[str, object]:
+    at = "2023-11-14T22:12:20Z"
+    return {"specversion": "1.0", "id": id_, "source": source, "type": kind, "time": at, "data": data}
+
+
+def _cloudevents(service: str) -> bytes:
+    source = f"/monitoring/{service}"
+    data: dict[str, object] = {"name": "HighErrors", "severity": "critical", "began": NOW - 120}
+    events = [
+        _cloud_event("io.rollbackd.alert.firing", source, data, "1"),
+        _cloud_event("io.rollbackd.alert.resolved", source, data, "2"),
+    ]
+    return json.dumps(events).encode()
+
+
+def _cloudevents_deployments(service: str) -> bytes:
+    content = {"environment": {"id": "production"}, "artifactId": "pkg:oci/checkout@v3"}
+    events = [
+        _cloud_event("io.rollbackd.deployment.finished", f"/ci/{service}", {"version": "v2", "previous": "v1"}, "1"),
+        _cloud_event(
+            "dev.cdevents.service.upgraded.0.3.0", "/ci", {"subject": {"id": service, "content": content}}, "2"
+        ),
+    ]
+    return json.dumps(events).encode()
+
+
+def _generic(service: str) -> bytes:
+    problems = [
+        {"host": service, "what": "HighErrors", "state": "PROBLEM", "since": NOW - 60},
+        {"host": service, "what": "Slow", "state": "ok", "since": "2023-11-14T22:12:20Z"},
+    ]
+    return json.dumps({"problems": problems}).encode()
+
+
+def _generic_deployments(service: str) -> bytes:
+    runs = [{"app": service, "tag": "v2", "result": "running"}, {"app": service, "tag": "v2", "result": "success"}]
+    return json.dumps({"runs": runs}).encode()
+
+
 SAMPLES: Mapping[str, Sample] = {
     "alertmanager": Sample("application/json", _alertmanager),
     "argocd": Sample("application/json", _json(lambda service: argocd(app=service)), least=1),
+    "cloudevents": Sample("application/cloudevents-batch+json", _cloudevents),
+    "cloudevents_deployments": Sample("application/cloudevents-batch+json", _cloudevents_deployments),
+    "cloudwatch": Sample("text/plain", _cloudwatch, settings=NEEDED["cloudwatch"], least=1),
+    "datadog": Sample("application/json", _datadog, least=1),
+    "generic": Sample("application/json", _generic, settings=NEEDED["generic"]),
+    "generic_deployments": Sample("application/json", _generic_deployments, settings=NEEDED["generic_deployments"]),
+    "grafana": Sample("application/json", _grafana),
+    "sentry": Sample(
+        "application/json",
+        _sentry,
+        headers={"sentry-hook-resource": "metric_alert"},
+        settings=NEEDED["sentry"],
+        least=1,
+    ),
     "deployments": Sample("application/json", _deployments),
     "flux": Sample("application/json", _json(lambda service: flux(name=service)), least=1),
     "github": Sample(

@@ -33,13 +33,28 @@ def bearer(scope: Scope) -> dict[str, str]:
     return {"Authorization": f"Bearer {scope}-secret"}
 
 
-NO_SETTINGS: Mapping[str, object] = {}
+TOPIC = "arn:aws:sns:us-east-1:123456789012:alarms"
+
+NEEDED: Mapping[str, Mapping[str, object]] = {
+    "cloudwatch": {"topics": [TOPIC]},
+    "generic": {
+        "hooks": {
+            "checkout": {"items": "problems", "service": "host", "name": "what", "status": "state", "began": "since"}
+        }
+    },
+    "generic_deployments": {
+        "hooks": {"checkout": {"items": "runs", "service": "app", "version": "tag", "phase": "result"}}
+    },
+    "sentry": {"client_secret": {"env": "SENTRY_CLIENT_SECRET"}},
+}
+"""Settings of the intakes that have none by default."""
 
 
-def build_intake(name: str, services: ServiceNames, settings: Mapping[str, object] = NO_SETTINGS) -> Intake:
+def build_intake(name: str, services: ServiceNames, settings: Mapping[str, object] | None = None) -> Intake:
     """A registered intake, with its default configuration but for `settings`."""
     adapter = registry.load("intake", name)
-    intake: Intake = adapter.build(adapter.config.model_validate(settings), IntakeContext(services=services))
+    wanted = NEEDED.get(name, {}) if settings is None else settings
+    intake: Intake = adapter.build(adapter.config.model_validate(wanted), IntakeContext(services=services))
     return intake
 
 
