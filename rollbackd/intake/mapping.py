@@ -38,7 +38,9 @@ def _compiled(text: str) -> str:
     return text
 
 
-def _functions(node: Mapping[str, object]) -> Iterator[str]:
+def _functions(node: object) -> Iterator[str]:
+    if not isinstance(node, dict):  # the bounds of a slice
+        return
     if node["type"] == "function_expression":
         yield str(node["value"])
     children = node.get("children")
