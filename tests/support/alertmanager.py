@@ -34,11 +34,11 @@ class RealAlertmanager:
     def __init__(self, client: aiohttp.ClientSession) -> None:
         self._client = client
 
-    async def tell(self, resolved: bool = False, **labels: str) -> None:
-        """Post an alert as Prometheus does; a resolved one ended just now."""
+    async def tell(self, resolved: bool = False, ago: float = 30.0, **labels: str) -> None:
+        """Post an alert as Prometheus does, one that began so many seconds ago; a resolved one ended just now."""
         now = datetime.now(UTC)
         ends = now if resolved else now + timedelta(minutes=5)
-        body = [{"labels": labels, "startsAt": (now - timedelta(seconds=30)).isoformat(), "endsAt": ends.isoformat()}]
+        body = [{"labels": labels, "startsAt": (now - timedelta(seconds=ago)).isoformat(), "endsAt": ends.isoformat()}]
         async with self._client.post("/api/v2/alerts", json=body) as response:
             assert response.status == 200, await response.text()
 
