@@ -20,6 +20,7 @@ AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
 
 BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "source": {
+        "journald": "rollbackd.sources.journald",
         "log_file": "rollbackd.sources.log_file",
         "loki": "rollbackd.sources.loki",
         "probe": "rollbackd.sources.probe",

@@ -15,6 +15,7 @@ from rollbackd import registry
 from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
 from tests.support.loki import LokiServer
+from tests.support.journal import Journal
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
 
@@ -300,9 +301,40 @@ class Loki:
 
     async def stop(self) -> None:
         await self._server.stop()
+class SystemdJournal:
+    """A journal whose journalctl fails and works again."""
+
+    interval = 0.5
+
+    def __init__(self, folder: Path) -> None:
+        self._journal, self._lines = Journal(folder), 0
+
+    async def start(self) -> None:
+        await self._journal.start()
+
+    def settings(self) -> Mapping[str, object]:
+        return {"unit": "shop.service", "program": str(self._journal.program)}
+
+    async def happen(self) -> None:
+        self._lines += 1
+        for level in ("ERROR", "INFO"):
+            await self._journal.log(MESSAGE=f"{level} line {self._lines}", PRIORITY="6")
+
+    async def break_(self) -> None:
+        await self._journal.tell_fault("Failed to open the journal: Input/output error")
+
+    async def heal(self) -> None:
+        self._journal.fault = None
+
+    def asked(self) -> int | None:
+        return len(self._journal.asked)
+
+    async def stop(self) -> None:
+        await self._journal.stop()
 
 
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
+    "journald": SystemdJournal,
     "log_file": LogFile,
     "loki": Loki,
     "probe": Endpoint,
