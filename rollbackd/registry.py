@@ -20,6 +20,7 @@ AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
 
 BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "source": {
+        "docker_logs": "rollbackd.sources.docker_logs",
         "journald": "rollbackd.sources.journald",
         "log_file": "rollbackd.sources.log_file",
         "loki": "rollbackd.sources.loki",

@@ -15,6 +15,7 @@ from rollbackd import registry
 from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
 from tests.support.loki import LokiServer
+from tests.support.engine import FakeEngine
 from tests.support.journal import Journal
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
@@ -333,7 +334,40 @@ class SystemdJournal:
         await self._journal.stop()
 
 
+class Containers:
+    """An engine that goes away and comes back, and a container of it that goes on."""
+
+    interval = 0.5
+
+    def __init__(self, folder: Path) -> None:
+        self._engine, self._lines = FakeEngine(folder), 0
+
+    async def start(self) -> None:
+        await self._engine.start()
+
+    def settings(self) -> Mapping[str, object]:
+        return {"image": "shop", "host": f"unix://{self._engine.path}"}
+
+    async def happen(self) -> None:
+        self._lines += 1
+        for level in ("ERROR", "INFO"):
+            self._engine.print(f"{level} line {self._lines}")
+
+    async def break_(self) -> None:
+        await self._engine.stop()
+
+    async def heal(self) -> None:
+        await self._engine.start()
+
+    def asked(self) -> int | None:
+        return self._engine.reads
+
+    async def stop(self) -> None:
+        await self._engine.stop()
+
+
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
+    "docker_logs": Containers,
     "journald": SystemdJournal,
     "log_file": LogFile,
     "loki": Loki,
