@@ -64,8 +64,8 @@ class EntryReader(LineReader):
     entry: Entry | None = None
     """The one whose text is read next."""
 
-    def read(self, text: str) -> Line:
-        line, entry = super().read(text), self.entry
+    def read(self, text: str, given: Level | None = None) -> Line:
+        line, entry = super().read(text, given), self.entry
         return line if entry is None else Line(entry.level(line.level), line.message, line.version or entry.version)
 
     def whole(self, text: str) -> Line:

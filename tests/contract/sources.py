@@ -14,9 +14,9 @@ from aiohttp import web
 from rollbackd import registry
 from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
-from tests.support.loki import LokiServer
 from tests.support.engine import FakeEngine
 from tests.support.journal import Journal
+from tests.support.loki import LokiServer
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
 
@@ -302,6 +302,8 @@ class Loki:
 
     async def stop(self) -> None:
         await self._server.stop()
+
+
 class SystemdJournal:
     """A journal whose journalctl fails and works again."""
 
