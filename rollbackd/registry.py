@@ -54,6 +54,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "otlp_logs": "rollbackd.intake.otlp_logs",
         "otlp_metrics": "rollbackd.intake.otlp_metrics",
         "sentry": "rollbackd.intake.sentry",
+        "remote_write": "rollbackd.intake.remote_write",
     },
     "ledger": {"sqlite": "rollbackd.ledger.sqlite"},
 }

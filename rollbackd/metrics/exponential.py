@@ -50,7 +50,7 @@ def exponential(
 
 
 def custom(bounds: Sequence[float], counts: Sequence[float], total: float, scale: float) -> dict[str, float]:
-    """Counts up to the histogram's own bounds; `counts` are those of each bucket, that beyond the last bound among them.
+    """Counts up to the histogram's own bounds; `counts` are each bucket's, that beyond the last bound among them.
 
     Empty where the bounds do not rise.
     """

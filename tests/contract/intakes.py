@@ -15,6 +15,8 @@ from tests.support.deliveries import NOW, Known, alert, deployment, notification
 from tests.support.deploys import argocd, flux, github_status, gitlab
 from tests.support.loki_push import entry, push
 from tests.support.website import NEEDED, TOPIC, bearer, build_intake
+from tests.support.deliveries import NOW, alert, deployment, notification
+from tests.support.remote_write import request_v1, scrape
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,12 @@ SAMPLES: Mapping[str, Sample] = {
     ),
     "json_lines": Sample("application/x-ndjson", _lines, torn=10),
     "gitlab": Sample("application/json", _json(lambda service: gitlab(project=service)), least=1),
+    "remote_write": Sample(
+        "application/x-protobuf",
+        lambda service: request_v1(scrape(service, NOW, 1090, 13, 7)),
+        before=[(15.0, lambda service: request_v1(scrape(service, NOW - 15, 1000, 10)))],
+        settles=8.0,
+    ),
 }
 
 
