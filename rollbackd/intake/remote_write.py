@@ -34,11 +34,14 @@ V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
 STALE = bytes.fromhex("020000000000f07f")
 """The value, as it is on the wire, that ends a series."""
 
-MAX_USELESS = 100_000
-"""So many series of no use are remembered, by their labels of some hundred bytes, so that these are read once."""
+KNOWN_BYTES = 64 * 1024 * 1024
+"""How much of what series stand for is remembered by the bytes of their labels, so that these are read once."""
+
+ENTRY_BYTES = 150
+"""What remembering one takes beside its labels."""
 
 CLEARED_EVERY_S = 600.0
-"""When more of them come, those remembered are forgotten, but not more often than this."""
+"""When there is more, what is remembered is forgotten, but not more often than this."""
 
 _VALUE = struct.Struct("<d")
 
@@ -109,7 +112,7 @@ class RemoteWrite(Intake):
         )
         self._wanted = frozenset(name.encode() for name in self._inflow.wanted)
         self._known: dict[bytes, Slot | Reason] = {}
-        self._room = MAX_USELESS + config.max_series
+        self._room = KNOWN_BYTES
         self._epoch, self._cleared = -1, 0.0
 
     def read(self, delivery: Delivery) -> Taken:
@@ -119,9 +122,10 @@ class RemoteWrite(Intake):
         if not delivery.body:
             raise Rejected("the request is empty")
         self._inflow.begin(delivery.received_at)
-        crowded = len(self._known) >= self._room and abs(delivery.received_at - self._cleared) > CLEARED_EVERY_S
+        crowded = self._room <= 0 and abs(delivery.received_at - self._cleared) > CLEARED_EVERY_S
         if crowded or self._inflow.epoch != self._epoch:
             self._known.clear()
+            self._room = KNOWN_BYTES
             self._epoch, self._cleared = self._inflow.epoch, delivery.received_at
         tally = Tally()
         try:
@@ -187,7 +191,8 @@ class RemoteWrite(Intake):
 
     def _asked(self, key: bytes, labels: Callable[[bytes], Mapping[str, str]]) -> Slot | Reason:
         slot = self._inflow.slot(labels(key))
-        if len(self._known) < self._room:
+        if self._room > 0:
+            self._room -= len(key) + ENTRY_BYTES
             self._known[key] = slot
         return slot
 

@@ -89,19 +89,19 @@ def double(body: bytes, field: Field) -> float:
     return value
 
 
-def doubles(body: bytes, field: Field) -> list[float]:
-    """Repeated doubles, as one packed field, or one of several. Raises Malformed."""
+def doubles(body: bytes, field: Field, most: int) -> list[float]:
+    """Repeated doubles, as one packed field, or one of several. Raises Malformed, also for more than `most`."""
     if field.kind == FIXED64:
         return [double(body, field)]
     check(field, LENGTH)
     count, rest = divmod(field.end - field.begin, 8)
-    if rest:
-        raise Malformed("packed numbers are cut off")
+    if rest or count > most:
+        raise Malformed("packed numbers are cut off, or more than can be meant")
     return list(struct.unpack_from(f"<{count}d", body, field.begin))
 
 
-def varints(body: bytes, field: Field) -> list[int]:
-    """Repeated varints, as one packed field, or one of several. Raises Malformed."""
+def varints(body: bytes, field: Field, most: int) -> list[int]:
+    """Repeated varints, as one packed field, or one of several. Raises Malformed, also for more than `most`."""
     if field.kind == VARINT:
         return [field.value]
     check(field, LENGTH)
@@ -110,6 +110,8 @@ def varints(body: bytes, field: Field) -> list[int]:
     while at < field.end:
         value, at = varint(body, at, field.end)
         found.append(value)
+        if len(found) > most:
+            raise Malformed("packed numbers are more than can be meant")
     return found
 
 

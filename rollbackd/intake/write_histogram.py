@@ -79,29 +79,29 @@ def read_histogram(body: bytes, begin: int, end: int) -> Histogram:
             case 7:
                 found.zero = double(body, one)
             case 9:
-                negative_deltas += map(zigzag, varints(body, one))
+                negative_deltas += map(zigzag, varints(body, one, MAX_BUCKETS))
             case 10:
-                found.negative += math.fsum(doubles(body, one))
+                found.negative += math.fsum(doubles(body, one, MAX_BUCKETS))
             case 11:
                 found.spans.append(_span(body, check(one, LENGTH).begin, one.end))
             case 12:
-                deltas += map(zigzag, varints(body, one))
+                deltas += map(zigzag, varints(body, one, MAX_BUCKETS))
             case 13:
-                found.counts += doubles(body, one)
+                found.counts += doubles(body, one, MAX_BUCKETS)
             case 14:
                 found.gauge = check(one, VARINT).value == GAUGE
             case 15:
                 found.t = signed(check(one, VARINT).value) / 1000
             case 16:
-                found.bounds += doubles(body, one)
+                found.bounds += doubles(body, one, MAX_BUCKETS)
             case 17:
                 found.start = signed(check(one, VARINT).value) / 1000
             case _:
                 pass  # the breadth of the zero bucket, the spans of negative durations, and what is yet to come
+        if max(len(found.counts), len(deltas), len(negative_deltas), len(found.bounds), len(found.spans)) > MAX_BUCKETS:
+            raise Malformed("a histogram has more buckets than can be meant")
     found.counts += map(float, accumulate(deltas))
     found.negative += float(sum(accumulate(negative_deltas)))
-    if max(len(found.counts), len(found.bounds), len(found.spans)) > MAX_BUCKETS:
-        raise Malformed("a histogram has more buckets than can be meant")
     return found
 
 

@@ -23,6 +23,9 @@ that stands in the place of a value, if one does."""
 MAX_SYMBOLS = 500_000
 """Texts of one request of version 2; those of Prometheus have a few thousand."""
 
+MAX_LABELS = 1000
+"""Labels of one series."""
+
 _NAME = b"__name__"
 _NAMED = b"\n\x08__name__\x12"
 _VALUE = struct.Struct("<d")
@@ -115,6 +118,8 @@ def _series_v1(body: bytes, begin: int, end: int, tally: Tally) -> Iterator[Samp
         if one.number == 1:
             check(one, LENGTH)
             labels.append(body[begin : one.end])
+            if len(labels) > MAX_LABELS:
+                raise Malformed(f"a series has more than {MAX_LABELS} labels")
         elif one.number == 2:
             found.append((*_sample(body, check(one, LENGTH).begin, one.end), None))
             tally.samples += 1
@@ -183,7 +188,7 @@ def _series_v2(
     for one in fields(body, begin, end):
         match one.number:
             case 1:
-                refs += varints(body, one)
+                refs += varints(body, one, 2 * MAX_LABELS)
                 is_useful = not (len(refs) > 1 and refs[0] in names and refs[1] not in useful)
             case 2:
                 tally.samples += 1
@@ -203,7 +208,7 @@ def _series_v2(
     if not is_useful:
         tally.unwanted += 1
         return
-    if len(refs) % 2 or max(refs, default=0) >= len(symbols):
+    if len(refs) % 2 or len(refs) > 2 * MAX_LABELS or max(refs, default=0) >= len(symbols):
         raise Malformed("the labels of a series are no pairs of symbols")
     key = _APART + _APART.join([symbols[ref] for ref in refs])
     for t, value, start, whole in found:
