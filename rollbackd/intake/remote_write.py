@@ -130,9 +130,9 @@ class RemoteWrite(Intake):
         tally = Tally()
         try:
             if version == V2:
-                refused = self._take(read_v2(delivery.body, self._wanted, tally), labels_v2)
+                refused = self._take(read_v2(delivery.body, self._wanted, tally), labels_v2, tally)
             else:
-                refused = self._take(read_v1(delivery.body, self._wanted, self._known, tally), labels_v1)
+                refused = self._take(read_v1(delivery.body, self._wanted, self._known, tally), labels_v1, tally)
         except Malformed as error:
             raise Rejected(f"the body is no {version}: {error}") from None
         if tally.unwanted:
@@ -155,7 +155,7 @@ class RemoteWrite(Intake):
         headers: dict[str, str] = {}
         if _message(delivery.headers.get("content-type", "")) == V2:
             headers = {
-                "X-Prometheus-Remote-Write-Samples-Written": str(max(reading.samples - reading.refused, 0)),
+                "X-Prometheus-Remote-Write-Samples-Written": str(reading.samples),
                 "X-Prometheus-Remote-Write-Histograms-Written": str(reading.histograms),
                 "X-Prometheus-Remote-Write-Exemplars-Written": str(reading.exemplars),
             }
@@ -168,13 +168,18 @@ class RemoteWrite(Intake):
         body = json.dumps({"error": "too_many_series", "message": message}).encode()
         return Reply(status=400, body=body, headers=headers)
 
-    def _take(self, samples: Iterator[Sample], labels: Callable[[bytes], Mapping[str, str]]) -> Counter[str]:
-        """Hand each sample to its series; gives how many found none, by reason. Raises Malformed."""
+    def _take(
+        self, samples: Iterator[Sample], labels: Callable[[bytes], Mapping[str, str]], tally: Tally
+    ) -> Counter[str]:
+        """Hand each sample to its series; gives how many found none, by reason, and takes those out of the tally that
+        should have. Raises Malformed."""
         known, refused = self._known, Counter[str]()
         for key, t, value, start, histogram in samples:
             slot = known.get(key) or self._asked(key, labels)
             if isinstance(slot, str):
                 refused[slot] += 1
+                if slot == "too_many_series":
+                    tally.refuse(histogram)
             elif histogram is not None:
                 self._take_histogram(slot, t, histogram)
             elif value != value and _VALUE.pack(value) == STALE:

@@ -42,6 +42,13 @@ class Tally:
     exemplars: int = 0
     unwanted: int = 0
 
+    def refuse(self, histogram: Histogram | None) -> None:
+        """A sample, or the histogram in its place, was not taken in."""
+        if histogram is None:
+            self.samples -= 1
+        else:
+            self.histograms -= 1
+
 
 # -- version 1
 

@@ -6,10 +6,14 @@ Descriptions: prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/w
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cramjam
+
+from tests.support.running import running
 
 STALE = struct.unpack("<d", bytes.fromhex("020000000000f07f"))[0]
 V2_TYPE = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
@@ -184,3 +188,28 @@ def scrape(service: str, t: float, ok: float, failed: float, slow: float = 0.0, 
         series("process_resident_memory_bytes", t, 5e7 + ok, **named),
         series("go_gc_duration_seconds_count", t, 3.0, **named),
     ]
+
+
+SENDER = """\
+global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}
+remote_write:
+  - url: {url}/api/v1/write
+    authorization: {{credentials: ingest-secret}}
+    queue_config: {{batch_send_deadline: 100ms, max_shards: 4, min_shards: 4, min_backoff: 50ms}}
+    metadata_config: {{send_interval: 1s}}
+scrape_configs:
+{jobs}
+"""
+
+
+@asynccontextmanager
+async def real_sender(folder: Path, url: str, services: Mapping[str, int], interval: str = "1s") -> AsyncIterator[None]:
+    """Run a Prometheus that looks at services, by the ports of loopback they are at, and sends on to this address."""
+    jobs = "\n".join(
+        f"  - {{job_name: {name}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}"
+        for name, port in services.items()
+    )
+    config = folder / "prometheus.yml"
+    config.write_text(SENDER.format(interval=interval, url=url, jobs=jobs), encoding="utf-8")
+    async with running("prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"):
+        yield
