@@ -152,7 +152,8 @@ class LiveBackend:
             if isinstance(item.event, DeploymentEvent) and place is not None:
                 place.deployment_seen()
         if reading.accepted or not reading.observed:
-            log.info("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))
+            tell = log.info if reading.accepted else log.debug  # telemetry comes often, and most of it settles later
+            tell("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))
         return IntakeView(
             accepted=len(items) + len(reading.observed),
             duplicates=len(reading.accepted) - len(items),

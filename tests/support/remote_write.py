@@ -194,7 +194,7 @@ SENDER = """\
 global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}
 remote_write:
   - url: {url}/api/v1/write
-    authorization: {{credentials: ingest-secret}}
+    {authorization}
     queue_config: {{batch_send_deadline: 100ms, max_shards: 4, min_shards: 4, min_backoff: 50ms}}
     metadata_config: {{send_interval: 1s}}
 scrape_configs:
@@ -203,13 +203,17 @@ scrape_configs:
 
 
 @asynccontextmanager
-async def real_sender(folder: Path, url: str, services: Mapping[str, int], interval: str = "1s") -> AsyncIterator[None]:
+async def real_sender(
+    folder: Path, url: str, services: Mapping[str, int], *, interval: str = "1s", token: str | None = None
+) -> AsyncIterator[None]:
     """Run a Prometheus that looks at services, by the ports of loopback they are at, and sends on to this address."""
     jobs = "\n".join(
         f"  - {{job_name: {name}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}"
         for name, port in services.items()
     )
     config = folder / "prometheus.yml"
-    config.write_text(SENDER.format(interval=interval, url=url, jobs=jobs), encoding="utf-8")
+    authorization = f"authorization: {{credentials: {token}}}" if token is not None else "headers: {}"
+    text = SENDER.format(interval=interval, url=url, jobs=jobs, authorization=authorization)
+    config.write_text(text, encoding="utf-8")
     async with running("prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"):
         yield

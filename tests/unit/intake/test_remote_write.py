@@ -320,7 +320,7 @@ async def test_a_real_prometheus_is_understood(tmp_path: Path) -> None:
     async with (
         Server(answer) as shop,
         served(backend, intakes={"remote_write": intake}, clock=SystemClock()) as site,
-        real_sender(tmp_path, site.url, {"shop": shop.port}, interval="250ms"),
+        real_sender(tmp_path, site.url, {"shop": shop.port}, interval="250ms", token="ingest-secret"),
     ):
 
         async def enough() -> bool:
