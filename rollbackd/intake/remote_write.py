@@ -15,16 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Self
 
-import cramjam
 from pydantic import Field, model_validator
 
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Size
 from rollbackd.intake.base import Decoder, Delivery, Intake, IntakeContext, Reading, Rejected, Reply, ServiceNames, Told
 from rollbackd.intake.matching import Matcher, Matching
-from rollbackd.intake.wire import Malformed, varint
+from rollbackd.intake.snappy import unsnappy
+from rollbackd.intake.wire import Malformed
 from rollbackd.intake.write_histogram import Histogram
-from rollbackd.intake.write_request import Sample, Tally, labels_v1, labels_v2, read_v1, read_v2
+from rollbackd.intake.write_request import Heads, Sample, Tally, labels_v1, labels_v2, read_v1, read_v2
 from rollbackd.metrics.inflow import REPLICA_LABELS, Inflow, Reason
 from rollbackd.metrics.pushed import Slot
 from rollbackd.metrics.settings import Metrics, PresetName, meanings
@@ -111,6 +111,7 @@ class RemoteWrite(Intake):
             ignored=config.replica_labels,
         )
         self._wanted = frozenset(name.encode() for name in self._inflow.wanted)
+        self._heads = Heads(self._wanted)
         self._known: dict[bytes, Slot | Reason] = {}
         self._room = KNOWN_BYTES
         self._epoch, self._cleared = -1, 0.0
@@ -132,7 +133,7 @@ class RemoteWrite(Intake):
             if version == V2:
                 refused = self._take(read_v2(delivery.body, self._wanted, tally), labels_v2, tally)
             else:
-                refused = self._take(read_v1(delivery.body, self._wanted, self._known, tally), labels_v1, tally)
+                refused = self._take(read_v1(delivery.body, self._heads, self._known, tally), labels_v1, tally)
         except Malformed as error:
             raise Rejected(f"the body is no {version}: {error}") from None
         if tally.unwanted:
@@ -200,20 +201,6 @@ class RemoteWrite(Intake):
             self._room -= len(key) + ENTRY_BYTES
             self._known[key] = slot
         return slot
-
-
-def unsnappy(body: bytes, limit: int) -> bytes:
-    """Undoes Snappy's block format; its size stands at its beginning, so what is too large is never unpacked.
-
-    Raises Rejected.
-    """
-    try:
-        size, _ = varint(body, 0, min(len(body), 5))
-        if size > limit:
-            raise Rejected(f"the body has {size} bytes, and may have {limit}", status=413, code="too_large")
-        return bytes(cramjam.snappy.decompress_raw(body))
-    except (Malformed, cramjam.DecompressionError):
-        raise Rejected("the body is not in Snappy's block format, as its Content-Encoding says") from None
 
 
 def _message(content_type: str) -> str:

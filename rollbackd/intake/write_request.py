@@ -20,6 +20,9 @@ Sample: TypeAlias = tuple[bytes, float, float, float, Histogram | None]
 """The key of a series, the moment in Unix seconds, the value, since when it counts (0 where unknown), and the histogram
 that stands in the place of a value, if one does."""
 
+MAX_HEADS = 10_000
+"""Names of metrics of no use that are remembered; those of one Prometheus are some thousand."""
+
 MAX_SYMBOLS = 500_000
 """Texts of one request of version 2; those of Prometheus have a few thousand."""
 
@@ -53,22 +56,39 @@ class Tally:
 # -- version 1
 
 
-def read_v1(body: bytes, wanted: Collection[bytes], known: Container[bytes], tally: Tally) -> Iterator[Sample]:
-    """The samples of a `prometheus.WriteRequest`. Series of metrics that are not `wanted` are passed over unread, and
-    so are what they hold and whether that is sound. `known` are keys that came of this function before.
+class Heads:
+    """How the series of metrics begin on the wire: of those that are wanted, and of those that were found not to be."""
+
+    def __init__(self, wanted: Collection[bytes]) -> None:
+        self.useless: set[bytes] = set()
+        self._wanted = frozenset(_NAMED + bytes([len(name)]) + name for name in wanted if len(name) < 0x80)
+
+    def is_useless(self, head: bytes) -> bool:
+        """Whether nobody wants a series that begins so, as far as that can be told: names of 128 bytes cannot."""
+        if head in self._wanted or not head.startswith(_NAMED) or head[len(_NAMED)] >= 0x80:
+            return False
+        if len(self.useless) >= MAX_HEADS:
+            self.useless.clear()
+        self.useless.add(head)
+        return True
+
+
+def read_v1(body: bytes, heads: Heads, known: Container[bytes], tally: Tally) -> Iterator[Sample]:
+    """The samples of a `prometheus.WriteRequest`. Series that begin in a useless way are passed over, and with them
+    what they hold and whether that is sound. `known` are keys that `labels_v1` has read.
 
     Raises Malformed on the way.
     """
     try:
-        yield from _read_v1(body, wanted, known, tally)
+        yield from _read_v1(body, heads, known, tally)
     except IndexError:
         raise Malformed("the message is cut off") from None
 
 
-def _read_v1(body: bytes, wanted: Collection[bytes], known: Container[bytes], tally: Tally) -> Iterator[Sample]:
-    at, size = 0, len(body)
-    stamp, t = b"", 0.0
-    named, unpack = _NAMED, _VALUE.unpack_from
+def _read_v1(body: bytes, heads: Heads, known: Container[bytes], tally: Tally) -> Iterator[Sample]:
+    at, size, unwanted = 0, len(body), 0
+    stamp, t, value = b"", 0.0, 0.0
+    useless, unpack = heads.useless, _VALUE.unpack_from
     while at < size:
         if body[at] != 0x0A:
             at = _passed(body, at, size)
@@ -76,41 +96,45 @@ def _read_v1(body: bytes, wanted: Collection[bytes], known: Container[bytes], ta
         length = body[at + 1]
         at += 2
         if length >= 0x80:
-            length, at = varint(body, at - 1, size)
+            more = body[at]
+            if more < 0x80:
+                length += (more << 7) - 0x80
+                at += 1
+            else:
+                length, at = varint(body, at - 1, size)
         end = at + length
-        if end > size:
-            raise Malformed("a series reaches beyond the end")
         if length > 25:
-            if (
-                body.startswith(named, at + 2)
-                and body[at + 13] < 0x80
-                and body[at + 14 : at + 14 + body[at + 13]] not in wanted
-            ):
-                tally.unwanted += 1
+            head = body[at + 2 : at + 14 + body[at + 13]]
+            if head in useless or heads.is_useless(head):
+                unwanted += 1
                 at = end
                 continue
             # With one sample it ends like this, the value left out where that is 0. So may something else, but only
             # labels that were read whole are known.
+            key = None
             if body[end - 7] == 0x10:
                 if body[end - 16] == 0x09 and body[end - 17] == 0x10 and body[end - 18] == 0x12:
                     key, value = body[at : end - 18], unpack(body, end - 15)[0]
                 elif body[end - 8] == 0x07 and body[end - 9] == 0x12:
                     key, value = body[at : end - 9], 0.0
-                else:
-                    key, value = b"", 0.0
-                if key in known:
-                    if body[end - 6 : end] != stamp:
-                        stamp = body[end - 6 : end]
-                        number, stop = varint(stamp, 0, 6)
-                        if stop != 6:
-                            raise Malformed("a sample does not end where it should")
-                        t = number / 1000
-                    tally.samples += 1
-                    yield key, t, value, 0.0, None
-                    at = end
-                    continue
+            if key is not None and key in known:
+                if body[end - 6 : end] != stamp:
+                    stamp = body[end - 6 : end]
+                    number, stop = varint(stamp, 0, 6)
+                    if stop != 6:
+                        raise Malformed("a sample does not end where it should")
+                    t = number / 1000
+                tally.samples += 1
+                yield key, t, value, 0.0, None
+                at = end
+                continue
+        if end > size:
+            break
         yield from _series_v1(body, at, end, tally)
         at = end
+    if at != size:
+        raise Malformed("a series reaches beyond the end")
+    tally.unwanted += unwanted
 
 
 def _passed(body: bytes, at: int, size: int) -> int:
@@ -138,7 +162,6 @@ def _series_v1(body: bytes, begin: int, end: int, tally: Tally) -> Iterator[Samp
             tally.exemplars += 1
         begin = one.end
     key = b"".join(labels)
-    labels_v1(key)
     for t, value, start, whole in found:
         yield key, t, value, start, whole
 
@@ -158,14 +181,29 @@ def _sample(body: bytes, begin: int, end: int) -> tuple[float, float, float]:
 def labels_v1(key: bytes) -> dict[str, str]:
     """The labels that a key of `read_v1` stands for. Raises Malformed."""
     labels: dict[str, str] = {}
-    for one in fields(key, 0, len(key)):
-        name = value = ""
-        for part in fields(key, check(one, LENGTH).begin, one.end):
-            if part.number == 1:
-                name = text(key, part)
-            elif part.number == 2:
-                value = text(key, part)
-        labels[name] = value
+    at, size = 0, len(key)
+    try:
+        while at < size:
+            # Of short texts, a label is four bytes and the two texts.
+            begin, length = at + 4, key[at + 1]
+            middle = begin + key[at + 3]
+            end = at + 2 + length
+            plain = length < 0x80 and key[at] == key[at + 2] == 0x0A and key[middle] == 0x12
+            if plain and middle + 2 + key[middle + 1] == end <= size:
+                labels[key[begin:middle].decode()] = key[middle + 2 : end].decode()
+                at = end
+                continue
+            one = check(next(fields(key, at, size)), LENGTH)
+            name = value = ""
+            for part in fields(key, one.begin, one.end):
+                if part.number == 1:
+                    name = text(key, part)
+                elif part.number == 2:
+                    value = text(key, part)
+            labels[name] = value
+            at = one.end
+    except (IndexError, UnicodeDecodeError):
+        raise Malformed("a label is cut off, or not UTF-8") from None
     return labels
 
 

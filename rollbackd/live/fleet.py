@@ -77,13 +77,14 @@ class Fleet:
         self._targets_dir, self._sources_dir = data_dir / "targets", data_dir / "sources"
         self._commons = Commons()
         self._running: dict[str, Running] = {}
+        self._known: frozenset[str] = frozenset()
         self._pauses: dict[str | None, Pause] = {}
 
     # -- who is there
 
     def known(self) -> frozenset[str]:
-        """The names of all configured services, as intakes want to know them."""
-        return frozenset(self._running)
+        """The names of all configured services: the same object as long as they are the same."""
+        return self._known
 
     @property
     def names(self) -> list[str]:
@@ -126,6 +127,8 @@ class Fleet:
         for name, fresh in built.items():
             self._start(name, fresh)
         self._running = {name: self._running[name] for name in config.services}
+        if self._known != self._running.keys():
+            self._known = frozenset(self._running)
         for name, settings in config.services.items():
             running = self._running[name]
             running.settings, running.mode = settings, config.mode_for(name)

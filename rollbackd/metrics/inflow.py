@@ -114,8 +114,9 @@ class Inflow:
         self._receipt.now = now
         if not self._receipt.since:
             self._receipt.since = now
-        if self._finder.generation is not self._generation:
-            self._generation = self._finder.generation
+        generation = self._finder.generation
+        if generation is not self._generation and generation != self._generation:
+            self._generation = generation
             self._forget([key for key, slot in self._slots.items() if slot.service.name not in self._generation])
             self.epoch += 1
 

@@ -14,7 +14,7 @@ from rollbackd import registry
 from rollbackd.aiokit import SystemClock
 from rollbackd.errors import ConfigError
 from rollbackd.intake.base import Delivery, Intake, Reading, Rejected, Told
-from rollbackd.intake.remote_write import KNOWN_BYTES, Config, RemoteWrite, unsnappy
+from rollbackd.intake.remote_write import KNOWN_BYTES, Config, RemoteWrite
 from rollbackd.model import AnyEvent, Gauge, Latency, Requests
 from tests.support.backend import FakeBackend, service
 from tests.support.deliveries import NOW, Known
@@ -246,24 +246,6 @@ def test_what_is_of_no_use_is_remembered_within_bounds() -> None:
     assert len(known) == 1
 
 
-def test_nothing_is_unpacked_that_says_to_be_too_large() -> None:
-    assert unsnappy(snappy(b"x" * 1000), 1000) == b"x" * 1000
-    bomb = varint(2**32 - 1) + snappy(b"x" * 1000)[2:]
-    for body, limit in ((snappy(b"x" * 1001), 1000), (bomb, 2**31)):
-        with pytest.raises(Rejected) as rejected:
-            unsnappy(body, limit)
-        assert (rejected.value.status, rejected.value.code) == (413, "too_large")
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"\xff", b"\xff" * 20, snappy(b"x" * 100)[:-1], b"\xff\x06\x00\x00sNaPpY", b"\x05ab"]
-)
-def test_what_is_no_snappy_block_is_rejected(body: bytes) -> None:
-    with pytest.raises(Rejected, match="Snappy") as rejected:
-        unsnappy(body, 1000)
-    assert rejected.value.status == 400
-
-
 async def test_it_is_served_as_senders_expect_it() -> None:
     intake = build_intake("remote_write", Known(frozenset({"checkout"})))
     backend = FakeBackend()
@@ -346,7 +328,8 @@ def _empty(intake: Intake) -> Delivery:
 
 
 def test_without_its_package_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "rollbackd.intake.remote_write", raising=False)
+    for module in ("remote_write", "snappy"):
+        monkeypatch.delitem(sys.modules, f"rollbackd.intake.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "cramjam", None)
     with pytest.raises(ConfigError, match=r"rollbackd\[remote-write\]"):
         registry.load("intake", "remote_write")

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from rollbackd.intake.wire import Malformed, fields, signed, varint, zigzag
 from rollbackd.intake.write_histogram import MAX_BUCKETS, Histogram, read_histogram
-from rollbackd.intake.write_request import MAX_SYMBOLS, Sample, Tally, labels_v1, labels_v2, read_v1, read_v2
+from rollbackd.intake.write_request import (
+    MAX_HEADS,
+    MAX_SYMBOLS,
+    Heads,
+    Sample,
+    Tally,
+    labels_v1,
+    labels_v2,
+    read_v1,
+    read_v2,
+)
 from tests.support import remote_write as write
 from tests.support.remote_write import Native, Pushed, request_v1, request_v2, series
 
@@ -24,7 +34,7 @@ Read = tuple[dict[str, str], float, float, float, Histogram | None]
 
 
 def v1(body: bytes, known: Container[bytes] = (), tally: Tally | None = None) -> list[Read]:
-    found = read_v1(body, WANTED, known, tally or Tally())
+    found = read_v1(body, Heads(WANTED), known, tally or Tally())
     return [(labels_v1(key), t, value, start, histogram) for key, t, value, start, histogram in found]
 
 
@@ -63,9 +73,30 @@ def test_version_2_says_what_was_sent() -> None:
 
 
 def test_what_is_known_is_read_the_same_way() -> None:
-    body = request_v1(SOME)
-    known = {key for key, *_ in read_v1(body, WANTED, (), Tally())}
-    assert v1(body, known) == READ
+    body, heads = request_v1(SOME), Heads(WANTED)
+    known = {key for key, *_ in read_v1(body, heads, (), Tally())} | {b""}
+    for _ in range(2):
+        tally = Tally()
+        found = [(labels_v1(key), *rest) for key, *rest in read_v1(body, heads, known, tally)]
+        assert found == READ
+        assert tally == Tally(samples=7, exemplars=2, unwanted=1)
+
+
+def test_names_of_no_use_are_remembered_within_bounds() -> None:
+    heads = Heads(WANTED)
+    for n in range(MAX_HEADS + 5):
+        assert list(read_v1(request_v1([series(f"of_no_use_{n}", T, 1.0, job="shop")]), heads, (), Tally())) == []
+    assert len(heads.useless) == 5
+
+
+def test_a_name_is_found_wherever_it_stands_and_however_long_it_is() -> None:
+    long = "long_" * 40
+    sent = [series(long, T, 1.0), series(long, T, 2.0, Zone="a"), series("up", T, 3.0, AAAAAAAA="b")]
+    assert [(labels["__name__"], value) for labels, _, value, _, _ in v1(request_v1(sent))] == [
+        (long, 1.0),
+        (long, 2.0),
+        ("up", 3.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +107,9 @@ def test_a_label_that_looks_like_a_sample_is_a_label(ending: bytes) -> None:
     plain = write.message(1, b"\n\x08__name__\x12\x02up")
     label = write.message(1, b"\n\x01z" + write.message(2, ending))
     begun = label[: -len(ending)]
-    assert list(read_v1(write.message(1, plain + label), WANTED, {plain, begun}, Tally())) == []
+    assert list(read_v1(write.message(1, plain + label), Heads(WANTED), {plain, begun}, Tally())) == []
     sampled = plain + label + write.message(2, write.double(1, 1.0) + write.number(2, 5))
-    found = list(read_v1(write.message(1, sampled), WANTED, {plain, begun}, Tally()))
+    found = list(read_v1(write.message(1, sampled), Heads(WANTED), {plain, begun}, Tally()))
     assert [(key, value) for key, _, value, _, _ in found] == [(plain + label, 1.0)]
 
 
@@ -140,8 +171,8 @@ def test_spans_that_promise_more_than_there_is_cost_nothing() -> None:
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x0b\x0c",
         b"\x00",
-        b"\x0a\x04\x0a\x02\x0a\x05",
-        write.message(1, write.message(1, b"\n\x02\xff\xff")),
+        write.message(1, b"\x0a\x02\x0a\x05\x12\x00"),
+        write.message(1, write.message(1, b"\n\x02\xff\xff") + b"\x12\x00"),
         write.message(1, write.number(2, 7)),
         write.message(1, write.message(2, b"\x09\x00")),
         request_v1(SOME)[:-1],
@@ -190,7 +221,7 @@ def read_everything(body: bytes) -> None:
     keys: set[bytes] = set()
     for _ in range(2):  # the second time, the series are known
         try:
-            for found in read_v1(body, WANTED, keys, Tally()):
+            for found in read_v1(body, Heads(WANTED), keys, Tally()):
                 sound(found)
                 labels_v1(found[0])
                 keys.add(found[0])

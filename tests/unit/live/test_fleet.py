@@ -91,3 +91,18 @@ async def test_what_was_built_beside_a_part_that_cannot_be_is_closed_again(tmp_p
         assert fleet.names == []
         await settle()
         assert [one.closed for one in catalog.built] == [True]
+
+
+async def test_the_services_are_told_as_one_object_as_long_as_they_are_the_same(tmp_path: Path) -> None:
+    """Intakes remember by it whose a stream is."""
+    async with House(tmp_path) as house:
+        catalog = WithMemory()
+        fleet = fleet_of(house, tmp_path, catalog)
+        fleet.exchange(config(tmp_path, catalog, "services: {shop: {}, cart: {}}"))
+        first = fleet.known()
+        fleet.exchange(config(tmp_path, catalog, "services: {cart: {bake: 5m}, shop: {}}"))
+        assert fleet.known() is first
+        assert first == {"shop", "cart"}
+        fleet.exchange(config(tmp_path, catalog, "services: {shop: {}}"))
+        assert fleet.known() == {"shop"}
+        await fleet.stop()
