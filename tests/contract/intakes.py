@@ -14,9 +14,8 @@ from tests.support import otlp
 from tests.support.deliveries import NOW, Known, alert, deployment, notification
 from tests.support.deploys import argocd, flux, github_status, gitlab
 from tests.support.loki_push import entry, push
-from tests.support.website import NEEDED, TOPIC, bearer, build_intake
-from tests.support.deliveries import NOW, alert, deployment, notification
 from tests.support.remote_write import request_v1, scrape
+from tests.support.website import NEEDED, TOPIC, bearer, build_intake
 
 
 @dataclass(frozen=True)
