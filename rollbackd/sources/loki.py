@@ -64,7 +64,8 @@ class LokiConfig(HttpOptions):
     format: Format = "auto"
     """What the lines are; `auto` tells each line for itself."""
     version_label: str | None = None
-    """The label or structured metadata that names the release; left out, `version` or else `service_version`."""
+    """The label or structured metadata that names the release; left out, `version`, else `service_version`, else
+    `app_kubernetes_io_version`."""
     version_field: str | None = None
     """The field of JSON or logfmt lines that names the release, where no label does."""
     max_line: Annotated[Size, Field(ge=256)] = 64 * 1024

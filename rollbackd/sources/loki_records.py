@@ -27,7 +27,7 @@ MAX_BEHIND_S = 540.0
 LEVEL_LABELS = ("level", "severity", "detected_level")
 """Where a line's level is looked for, before the line itself. Loki 3 finds `detected_level` by itself."""
 
-VERSION_LABELS = ("version", "service_version")
+VERSION_LABELS = ("version", "service_version", "app_kubernetes_io_version")
 """Where a line's release is looked for. OpenTelemetry's `service.version` becomes `service_version` in Loki."""
 
 
