@@ -48,6 +48,7 @@ class LokiServer(Server):
         """What every query is answered with, where it is set."""
         self.tails: list[web.WebSocketResponse] = []
         self.pings = True
+        self.pongs = 0
         self.tail_refusal = ""
 
     async def push(
@@ -96,8 +97,8 @@ class LokiServer(Server):
         self.tails.append(socket)
         pinging = asyncio.create_task(self._ping(socket))
         try:
-            while (await socket.receive()).type not in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING):
-                continue
+            while (kind := (await socket.receive()).type) not in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING):
+                self.pongs += kind is WSMsgType.PONG
         finally:
             self.tails.remove(socket)
             pinging.cancel()

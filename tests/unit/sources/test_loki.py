@@ -440,6 +440,28 @@ async def test_the_tail_tells_at_once(loki: LokiServer) -> None:
     assert (sink.drops, sink.invalid()) == ({}, [])
 
 
+async def test_the_tail_answers_pings(loki: LokiServer) -> None:
+    """A proxy may end a connection on which nothing is heard from our side."""
+    clock = ManualClock()
+    async with running(reading(loki, clock, mode="tail"), clock) as (run, sink):
+        await tailing(run, loki, sink)
+        await eventually(lambda: loki.pongs > 2)
+
+
+async def test_lines_of_other_times_are_told_within_the_reach_of_the_engine(loki: LokiServer) -> None:
+    clock = ManualClock()
+    async with running(reading(loki, clock, mode="tail"), clock) as (run, sink):
+        await tailing(run, loki, sink)
+        for ago in (10_000, -500):
+            await loki.push(f"{ago} ago", nanoseconds(clock, ago=ago))
+            before = len(sink.events)
+            while len(sink.events) == before:
+                await run.after(1)
+            [event] = sink.of(Log)[before:]
+            assert clock.now() - MAX_BEHIND_S - 5 <= event.t <= clock.now()
+    assert sink.invalid() == []
+
+
 async def test_a_tail_that_ends_is_taken_up_and_the_gap_is_asked_for(loki: LokiServer) -> None:
     """As each tail ends after an hour: that is no trouble."""
     clock = ManualClock()
