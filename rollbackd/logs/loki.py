@@ -62,7 +62,6 @@ class _Answer(msgspec.Struct):
 
 class _Frame(msgspec.Struct):
     streams: list[_Stream] | None = None
-    dropped_entries: list[msgspec.Raw] | None = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -89,11 +88,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Some lines in order of time; `unreadable` had a time that is none, `dropped` were left out by Loki."""
+    """Some lines in order of time; `unreadable` more had a time that is none."""
 
     entries: list[Entry]
     unreadable: int = 0
-    dropped: int = 0
 
     @property
     def count(self) -> int:
@@ -113,15 +111,18 @@ def read_answer(body: bytes | bytearray) -> Entries:
 
 
 def read_frame(body: str | bytes) -> Entries:
-    """The lines of one message of the live tail. Raises Foreign."""
+    """The lines of one message of the live tail. Raises Foreign.
+
+    Its `dropped_entries` are passed over: they come with the next line, which may be hours, and are a thousand at most.
+    """
     try:
         frame = _FRAME.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise Foreign("a message of the tail is not Loki's") from None
-    return _entries(frame.streams or [], len(frame.dropped_entries or ()))
+    return _entries(frame.streams or [])
 
 
-def _entries(streams: list[_Stream], dropped: int = 0) -> Entries:
+def _entries(streams: list[_Stream]) -> Entries:
     found: list[Entry] = []
     unreadable = 0
     for stream in streams:
@@ -129,7 +130,7 @@ def _entries(streams: list[_Stream], dropped: int = 0) -> Entries:
         unreadable += len(stream.values) - len(read)
         found += read
     found.sort(key=lambda entry: entry.moment)
-    return Entries(found, unreadable, dropped)
+    return Entries(found, unreadable)
 
 
 def _of_stream(stream: _Stream) -> Iterator[Entry]:

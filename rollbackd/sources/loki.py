@@ -15,7 +15,7 @@ from rollbackd.logs.loki import ENCODING_HEADERS, Entries, Foreign, NotLines, re
 from rollbackd.sources.base import Sink, Source, SourceContext
 from rollbackd.sources.http import Answer, BadAnswer, HttpClient, HttpOptions, HttpUrl, Unreachable
 from rollbackd.sources.kept import Kept
-from rollbackd.sources.loki_place import Place
+from rollbackd.sources.loki_place import MAX_UNCHECKED, Place
 from rollbackd.sources.loki_records import MAX_BEHIND_S, Records
 from rollbackd.sources.loki_tail import listen
 from rollbackd.sources.schedule import Schedule
@@ -52,7 +52,7 @@ class LokiConfig(HttpOptions):
     tenant: Header | None = None
     """The tenant, sent as `X-Scope-OrgID`, where Loki keeps several."""
     interval: Annotated[Duration, Field(ge=0.5)] = 10.0
-    """How often new lines are asked for; a tail that ended is taken up again as often."""
+    """How often new lines are asked for. So often is a tail completed, and taken up again where it ended."""
     delay: Annotated[Duration, Field(ge=5, le=300)] = 15.0
     """How late a line may reach Loki: so much is asked for again each time, and what was there before is left out."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -103,7 +103,7 @@ class Reading:
         self._query = config.for_service(context.service)
         reader = LineReader(config.format, config.version_field)
         self._records = Records(context.service, context.clock, sink, reader, config.max_line, config.version_label)
-        self._saved_at = context.clock.monotonic()
+        self._saved_at = self._asked_at = context.clock.monotonic()
 
     def begin(self) -> dict[str, str]:
         """What to ask for, from the place on."""
@@ -111,6 +111,7 @@ class Reading:
 
     async def catch_up(self) -> None:
         """Read all that Loki has by now. Raises what HttpClient raises, and BadAnswer."""
+        self._asked_at = self._clock.monotonic()
         end = max(self._now(), self._place.start + 1)  # to ask is to find out whether one can
         earliest = end - int(MAX_BEHIND_S * 1e9)
         if self._place.until < earliest:
@@ -134,24 +135,29 @@ class Reading:
                 last += 1
             start = last
             self._place.reach(min(start, end))
-        await self.rest(end, end)
-
-    async def take(self, page: Entries) -> None:
-        """Tell of the lines that were not there before."""
-        if page.unreadable:
-            self._sink.dropped("no_time", page.unreadable)
-        for entry in page.entries:
-            if not self._place.knows(entry.key):
-                await self._records.take(entry)
-                self._place.add(entry.key)
-
-    async def rest(self, until: int, now: int) -> None:
-        """All there was before `until` has been taken: tell what is over at `now`, and remember the place."""
-        self._place.reach(until)
-        await self._records.flush(now)
+        self._place.reach(end)
+        await self._records.flush(end)
         if self._clock.monotonic() - self._saved_at >= SAVE_S:
             self._saved_at = self._clock.monotonic()
             await self._kept.save(self._place.packed(but=self._records.pending()))
+
+    async def take(self, page: Entries) -> None:
+        """Tell of the lines that were not there before. Those from before the place were, or come too late."""
+        if page.unreadable:
+            self._sink.dropped("no_time", page.unreadable)
+        for entry in page.entries:
+            if entry.moment >= self._place.start and not self._place.knows(entry.key):
+                await self._records.take(entry)
+                self._place.add(entry.key)
+
+    async def attend(self) -> None:
+        """What is to be done while a tail stands: it is sent with the best effort and no more, so all that it may have
+        left out is asked for as often as without one."""
+        if self._clock.monotonic() - self._asked_at >= self._config.interval or self._place.unchecked >= MAX_UNCHECKED:
+            await self.catch_up()
+        else:
+            await self._records.flush(self._now())
+        self._sink.up()
 
     async def end(self) -> None:
         """Remember the place, with what was not told of yet to be read again."""
@@ -247,7 +253,7 @@ class Loki:
         try:
             await reading.catch_up()
             if self._config.mode == "tail":
-                await self._listen(reading, tail, sink)
+                await self._listen(reading, tail)
             else:
                 sink.up()
         except (Unreachable, BadAnswer, ConfigError) as error:
@@ -255,12 +261,11 @@ class Loki:
             if isinstance(error, BadAnswer) and error.retry_after is not None:
                 await self._clock.sleep(min(error.retry_after, LONGEST_WAIT_S))
 
-    async def _listen(self, reading: Reading, tail: HttpClient, sink: Sink) -> None:
-        """Take up the tail, then read what came before it was there, then what it sends; until it ends."""
+    async def _listen(self, reading: Reading, tail: HttpClient) -> None:
+        """Take up the tail, and what it sends until it ends."""
         config = self._config
         async with websocket(tail, reading.begin(), config.timeout, config.max_bytes) as socket:
-            await reading.catch_up()
-            await listen(socket, reading, sink, self._clock, tail.shown)
+            await listen(socket, reading, self._clock, tail.shown)
 
 
 def build(config: LokiConfig, context: SourceContext) -> Source:

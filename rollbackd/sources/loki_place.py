@@ -15,6 +15,10 @@ MAX_SEEN = 16_384
 _KEY_BYTES = KEY_TIME_BYTES + 8
 
 
+MAX_UNCHECKED = MAX_SEEN // 2
+"""So many are never forgotten: lines that came without all those before them being known to have been read."""
+
+
 class _Packed(msgspec.Struct):
     until: int
     floor: int
@@ -30,6 +34,8 @@ class Place:
     def __init__(self, begin: int, delay: int) -> None:
         self.until = begin
         """Everything before this has been read, but for what came late."""
+        self.unchecked = 0
+        """How many lines were read since then."""
         self._floor = begin
         self._delay = delay
         self._seen: set[bytes] = set()
@@ -46,12 +52,14 @@ class Place:
     def add(self, key: bytes) -> None:
         """This line has been read."""
         self._seen.add(key)
+        self.unchecked += 1
         if len(self._seen) > MAX_SEEN:
             self._forget_oldest()
 
     def reach(self, moment: int) -> None:
         """All that was there before this moment has been read."""
         self.until = max(self.until, moment)
+        self.unchecked = 0
         self._keep_from(self.start)
 
     def skip(self, moment: int) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
 
 from rollbackd.aiokit import Clock
 from rollbackd.logs.loki import Entries, Foreign, read_frame
-from rollbackd.sources.base import Sink
 from rollbackd.sources.http import BadAnswer
 
 TICK_S = 1.0
-"""How often what has been quiet for long enough is told, where nothing comes."""
+"""How often the listener is called where nothing comes."""
 
 SILENT_S = 30.0
 """Loki pings every second, so a tail that is silent for so long is dead."""
@@ -23,40 +21,22 @@ HARDLY_BEGUN_S = 5.0
 """A tail that the server ends so soon was refused."""
 
 
-@dataclass
-class Sent:
-    """How far what was sent reaches, in nanoseconds."""
-
-    heard: int = 0
-    """When anything was heard last."""
-    newest: int = 0
-    """The newest line since the last time it was asked for."""
-
-    def until(self) -> int:
-        """Where lines come, they are no newer than the newest of them: what is heard now may have waited for us."""
-        reached = min(self.newest or self.heard, self.heard)
-        self.newest = 0
-        return reached
-
-
 class Listener(Protocol):
     """Who is told what the tail sends."""
 
     async def take(self, page: Entries) -> None:
         """Some lines."""
 
-    async def rest(self, until: int, now: int) -> None:
-        """All there was before `until` has been taken. Both in nanoseconds."""
+    async def attend(self) -> None:
+        """The tail stands. Called after lines, and every TICK_S."""
 
 
-async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, sink: Sink, clock: Clock, shown: str) -> None:
+async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, clock: Clock, shown: str) -> None:
     """Take what is sent until the tail ends, as each does after an hour. Raises BadAnswer where it was refused.
 
-    While `to` waits nothing is read, and Loki leaves out what it cannot send. Then the tail is over as well: what was
-    left out can be asked for, and only a new tail is known to hold nothing of it.
+    While `to` waits nothing is read, and Loki leaves out what it cannot send.
     """
     began = waiting_since = clock.monotonic()
-    sent = Sent()
     incoming: asyncio.Task[aiohttp.WSMessage] | None = None
     tick: asyncio.Task[None] | None = None
     try:
@@ -66,23 +46,19 @@ async def listen(socket: aiohttp.ClientWebSocketResponse, to: Listener, sink: Si
             await asyncio.wait({incoming, tick}, return_when=asyncio.FIRST_COMPLETED)
             if incoming.done():
                 message, incoming = incoming.result(), None
-                sent.heard = int(clock.now() * 1e9)
-                if not await _hear(message, socket, to, sent, shown):
+                if not await _hear(message, socket, to, shown):
                     if clock.monotonic() - began < HARDLY_BEGUN_S:
-                        _refused(message, shown)
+                        raise _refused(message, shown)
                     return
                 waiting_since = clock.monotonic()
             if tick.done():
                 tick = None
-                sink.up()  # not sooner: a tail that is refused is ended at once
-                await to.rest(sent.until(), int(clock.now() * 1e9))
+                await to.attend()
     finally:
         await _ended(incoming, tick)
 
 
-async def _hear(
-    message: aiohttp.WSMessage, socket: aiohttp.ClientWebSocketResponse, to: Listener, sent: Sent, shown: str
-) -> bool:
+async def _hear(message: aiohttp.WSMessage, socket: aiohttp.ClientWebSocketResponse, to: Listener, shown: str) -> bool:
     """Deal with one message; false where it is the last."""
     if message.type is aiohttp.WSMsgType.PING:
         await socket.pong(message.data)
@@ -92,20 +68,16 @@ async def _hear(
         except Foreign as error:
             raise BadAnswer(f"{shown}: {error}") from None
         await to.take(page)
-        if page.entries:
-            sent.newest = max(sent.newest, page.entries[-1].moment)
-        return not page.dropped
+        await to.attend()
     else:
         return message.type is aiohttp.WSMsgType.PONG
     return True
 
 
-def _refused(message: aiohttp.WSMessage, shown: str) -> None:
-    if message.type is aiohttp.WSMsgType.TEXT:
-        return
+def _refused(message: aiohttp.WSMessage, shown: str) -> BadAnswer:
     said = message.extra if message.type is aiohttp.WSMsgType.CLOSE and isinstance(message.extra, str) else ""
     why = f": {said:.200}" if said else ""
-    raise BadAnswer(f"{shown} ended the tail as soon as it began{why}")
+    return BadAnswer(f"{shown} ended the tail as soon as it began{why}")
 
 
 async def _ended(*tasks: asyncio.Task[aiohttp.WSMessage] | asyncio.Task[None] | None) -> None:

@@ -14,7 +14,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from rollbackd.model import Log
-from rollbackd.sources import loki_records
+from rollbackd.sources import loki as loki_source
+from rollbackd.sources import loki_place, loki_records
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.loki import ADAPTER, SAVE_S, LokiConfig
 from rollbackd.sources.loki_records import MAX_BEHIND_S
@@ -432,10 +433,6 @@ async def test_the_tail_tells_at_once(loki: LokiServer) -> None:
         for _ in range(4):
             await run.after(1)
         assert messages(sink) == ["ERROR one", "two"]
-        await loki.push("long ago", nanoseconds(clock, ago=100))
-        for _ in range(4):
-            await run.after(1)
-        await eventually(lambda: messages(sink)[-1] == "long ago")
         assert len(loki.requests) == asked
     assert (sink.drops, sink.invalid()) == ({}, [])
 
@@ -448,17 +445,45 @@ async def test_the_tail_answers_pings(loki: LokiServer) -> None:
         await eventually(lambda: loki.pongs > 2)
 
 
-async def test_lines_of_other_times_are_told_within_the_reach_of_the_engine(loki: LokiServer) -> None:
+async def test_a_tail_knows_no_more_of_the_past_than_a_query(loki: LokiServer) -> None:
+    """Lines from before what is asked for again were told already, or come too late."""
+    clock = ManualClock()
+    async with running(reading(loki, clock, mode="tail", delay=15), clock) as (run, sink):
+        await tailing(run, loki, sink)
+        for _ in range(30):
+            await run.after(1)
+        await loki.push("too late", nanoseconds(clock, ago=30))
+        await loki.push("late", nanoseconds(clock, ago=14))
+        for _ in range(30):
+            await run.after(1)
+    assert messages(sink) == ["late"]
+    assert sink.invalid() == []
+
+
+async def test_a_line_of_the_future_in_the_tail_is_told_in_the_present(loki: LokiServer) -> None:
     clock = ManualClock()
     async with running(reading(loki, clock, mode="tail"), clock) as (run, sink):
         await tailing(run, loki, sink)
-        for ago in (10_000, -500):
-            await loki.push(f"{ago} ago", nanoseconds(clock, ago=ago))
-            before = len(sink.events)
-            while len(sink.events) == before:
-                await run.after(1)
-            [event] = sink.of(Log)[before:]
-            assert clock.now() - MAX_BEHIND_S - 5 <= event.t <= clock.now()
+        await loki.push("ahead", nanoseconds(clock) + 500 * SECOND)
+        await eventually(lambda: len(loki.lines) == 1)
+        for _ in range(4):
+            await run.after(1)
+        assert [event.t <= clock.now() for event in sink.of(Log)] == [True]
+
+
+async def test_lines_that_waited_for_long_are_told_within_the_reach_of_the_engine(loki: LokiServer) -> None:
+    clock = ManualClock()
+    async with running(reading(loki, clock), clock) as (run, sink):
+        for number in range(2):
+            await loki.push(f"line {number}", nanoseconds(clock) + number)
+        await run.idle()
+        sink.hold()
+        await clock.advance(INTERVAL)
+        await eventually(lambda: sink.waiting)
+        await clock.advance(3 * MAX_BEHIND_S)
+        sink.release()
+        await run.idle()
+        assert [event.t >= clock.now() - MAX_BEHIND_S for event in sink.of(Log)] == [False, True]
     assert sink.invalid() == []
 
 
@@ -547,16 +572,36 @@ async def test_what_loki_leaves_out_of_the_tail_is_asked_for(loki: LokiServer) -
         await tailing(run, loki, sink)
         [tail] = loki.tails
         loki.tails.clear()
-        await loki.push("left out", nanoseconds(clock))
+        await loki.push("left out", nanoseconds(clock) + 1)
         loki.tails.append(tail)
-        dropped = [{"timestamp": str(nanoseconds(clock)), "labels": {"service_name": "shop"}}]
-        await tail.send_str(json.dumps({"streams": [], "dropped_entries": dropped}))
-        await eventually(lambda: tail not in loki.tails)
-        await run.after(INTERVAL)
-        await tailing(run, loki, sink)
-        for _ in range(4):
+        await loki.push("sent", nanoseconds(clock) + 2)
+        for _ in range(int(INTERVAL) + 3):
             await run.after(1)
-    assert (messages(sink), sink.history, sink.drops) == (["left out"], ["up"], {})
+    assert (sorted(messages(sink)), sink.history, sink.drops) == (["left out", "sent"], ["up"], {})
+
+
+async def test_many_lines_of_the_tail_are_completed_before_they_are_forgotten(
+    loki: LokiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what was left out among them would not be asked for any more."""
+    monkeypatch.setattr(loki_place, "MAX_SEEN", 40)
+    monkeypatch.setattr(loki_source, "MAX_UNCHECKED", 20)
+    clock = ManualClock()
+    async with running(reading(loki, clock, mode="tail"), clock) as (run, sink):
+        await tailing(run, loki, sink)
+        begin = nanoseconds(clock, ago=5)
+        for number in range(200):
+            [tail] = loki.tails
+            if number % 7 == 0:
+                loki.tails.clear()
+            await loki.push(f"{number}", begin + number)
+            loki.tails[:] = [tail]
+            await asyncio.sleep(0.001)
+        await run.after(INTERVAL)
+        await eventually(lambda: len(messages(sink)) >= 199)
+        for _ in range(3):
+            await run.after(1)
+    assert sorted(messages(sink), key=int) == [f"{number}" for number in range(200)]
 
 
 @pytest.mark.parametrize("sent", ["hello", '{"streams":[{}]}'])
