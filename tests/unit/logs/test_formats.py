@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.logs.formats import Folder, Format, Line, LineReader, level_of
+from rollbackd.logs.formats import Folder, Format, Line, LineReader
+from rollbackd.logs.levels import level_of
 
 
 def read(text: str, form: Format = "auto", version_field: str | None = None) -> Line:
@@ -50,6 +51,18 @@ def read(text: str, form: Format = "auto", version_field: str | None = None) -> 
         ("GET /error-page 200", "info"),
         ("0 errors, 0 warnings", "info"),
         ("the word ERROR " + "x" * 10, "error"),
+        ("INFO audit level=error", "info"),
+        ("ts=1 level=info INFO ERROR", "info"),
+        ("fail: Shop.Cart[0]", "error"),
+        ("crit: Shop.Cart[0]", "critical"),
+        ("info: Shop.Cart[0] ERROR", "info"),
+        ("PHP Fatal error:  Uncaught Exception: boom in /app/x.php:3", "error"),
+        ("[24-Nov-2026 13:00:00 UTC] PHP Fatal error:  boom", "error"),
+        ("2026/11/24 13:00:00 http: panic serving 127.0.0.1:5: boom", "error"),
+        ("thread 'main' panicked at src/main.rs:2:5:", "error"),
+        ("(node:7) UnhandledPromiseRejectionWarning: Error: boom", "error"),
+        ("/app/x.rb:3:in `foo': boom (RuntimeError)", "error"),
+        ("RuntimeError (boom):", "error"),
         ("x" * 200 + " ERROR", "info"),
     ],
 )
@@ -80,6 +93,9 @@ def test_a_plain_line_is_its_own_message() -> None:
         ('{"level":"error","message":{"a":1}}', "error", '{"level":"error","message":{"a":1}}'),
         ('{"level":"error", cut', "info", '{"level":"error", cut'),
         ('{"a": NaN}', "info", '{"a": NaN}'),
+        ('{"Level":"Error","@mt":"serilog"}', "error", "serilog"),
+        ('{"severityText":"ERROR","body":"otel"}', "error", "otel"),
+        ('{"a":{"b":{"level":"error"}},"message":"deep"}', "info", "deep"),
         ('{"message":"\\ud800"}', "info", '{"message":"\\ud800"}'),
     ],
 )
