@@ -128,11 +128,13 @@ class Probe(Event, frozen=True, kw_only=True, tag="probe"):
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):
-    """One line of the service's log."""
+    """One line of the service's log, or `count` of them: those of one level that a source counted together, since no
+    rule wants their words. Their `message` is then empty."""
 
     version: Name | None = None
     level: Name
     message: str
+    count: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 1
 
 
 class Alert(Event, frozen=True, kw_only=True, tag="alert"):

@@ -7,14 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from pydantic import Field
 
 from rollbackd.adapter import Adapter
-from rollbackd.fields import Duration, Model, Size
-from rollbackd.logs.formats import Folder, Format, Line, LineReader
+from rollbackd.fields import Duration, Size
+from rollbackd.logs.formats import Line
+from rollbackd.logs.settings import LineSettings
+from rollbackd.logs.sieve import Sieve
 from rollbackd.model import Log
 from rollbackd.sources.base import Sink, Source, SourceContext
-from rollbackd.sources.follow import Follower, Piece, Unreadable
+from rollbackd.sources.follow import Follower, Piece, Place, Unreadable
+from rollbackd.sources.kept import Kept
 from rollbackd.sources.schedule import Schedule
 
 MISSING_S = 2.0
@@ -27,57 +31,31 @@ SILENT_S = 10.0
 """A file system that takes longer to answer makes the source down."""
 
 
-class LogFileConfig(Model):
+KEPT_S = 600.0
+"""A place that was kept for longer is of no use: what was logged since is no news about a release."""
+
+
+class LogFileConfig(LineSettings):
     """A log file, followed from its end on."""
 
     path: Path
     """The file; it need not exist yet."""
-    format: Format = "auto"
-    """What its lines are; `auto` tells each line for itself."""
-    version_field: str | None = None
-    """The field of JSON or logfmt lines that names the release, with dots for fields within fields."""
     max_line: Annotated[Size, Field(ge=256)] = 64 * 1024
     """Longer lines are cut, and counted as `line_too_long`."""
     poll: Annotated[Duration, Field(ge=0.05, le=60)] = 0.5
     """How often the file is looked at."""
 
 
-class Lines:
-    """Cuts a stream of bytes into lines of bounded length."""
+KEEP_EVERY_S = 5.0
+"""How often the place is written at most."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.cut = 0
-        """How many lines were too long."""
-        self._max_bytes = max_bytes
-        self._rest = b""
-        self._skipping = False
 
-    def feed(self, data: bytes) -> list[str]:
-        """The lines that are complete now."""
-        *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = self._rest + lines[0]
-            self._rest = b""
-            if self._skipping:
-                del lines[0]
-            self._skipping = False
-        if not self._skipping:
-            self._rest += rest
-        if len(self._rest) > self._max_bytes:
-            lines.append(self._rest)
-            self._rest, self._skipping = b"", True
-        return [self._text(line) for line in lines]
+class Reached(msgspec.Struct, frozen=True):
+    """The place reached in a file, and when, to the minute, since what does not change is not written again."""
 
-    def flush(self) -> list[str]:
-        """The line that was begun, as it is."""
-        rest, self._rest, self._skipping = self._rest, b"", False
-        return [self._text(rest)] if rest else []
-
-    def _text(self, line: bytes) -> str:
-        if len(line) > self._max_bytes:
-            self.cut += 1
-            line = line[: self._max_bytes]
-        return line.decode(errors="replace").rstrip("\r")
+    path: str
+    place: Place
+    at: float
 
 
 class Following:
@@ -87,8 +65,9 @@ class Following:
         self._service, self._clock, self._sink = context.service, context.clock, sink
         self._follower, self._path = follower, config.path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log-file")  # a file system that hangs takes no other's
-        self._lines = Lines(config.max_line)
-        self._folder = Folder(LineReader(config.format, config.version_field), config.max_line)
+        self._sieve = Sieve(config.reader(), config.max_line)
+        self.reached: Reached | None = None
+        """The place before which all has been emitted."""
         self._grew_at = 0.0
         self._unreadable_since: float | None = None
         self._was_readable = False
@@ -104,14 +83,14 @@ class Following:
         grew = False
         while (piece := await self._look()) is not None and (piece.data or piece.fresh):
             if piece.fresh:
-                await self._take(self._lines.flush())
-                await self._emit(self._folder.flush())
-            await self._take(self._lines.feed(piece.data))
+                await self._emit(self._sieve.flush())
+            await self._emit(self._sieve.feed(piece.data))
             self._grew_at, grew = self._clock.monotonic(), True
         if not grew:
-            if self._clock.monotonic() - self._grew_at >= UNFINISHED_S:
-                await self._take(self._lines.flush())
-            await self._emit(self._folder.flush())
+            waited = self._clock.monotonic() - self._grew_at >= UNFINISHED_S
+            await self._emit(self._sieve.flush(unfinished=waited))
+        if (place := self._follower.place(self._sieve.unfinished)) is not None:
+            self.reached = Reached(str(self._path), place, self._clock.now() // 60 * 60)
 
     async def _look(self) -> Piece | None:
         try:
@@ -136,42 +115,61 @@ class Following:
         finally:
             reading.cancel()
 
-    async def _take(self, lines: list[str]) -> None:
-        if self._lines.cut:
-            self._sink.dropped("line_too_long", self._lines.cut)
-            self._lines.cut = 0
+    async def _emit(self, lines: list[Line]) -> None:
+        if self._sieve.cut:
+            self._sink.dropped("line_too_long", self._sieve.cut)
+            self._sieve.cut = 0
+        now = self._clock.now()
         for line in lines:
-            await self._emit(self._folder.take(line))
-
-    async def _emit(self, line: Line | None) -> None:
-        if line is not None:
             await self._sink.emit(
                 Log(
-                    t=self._clock.now(),
+                    t=now,
                     service=self._service,
                     version=line.version,
                     level=line.level,
                     message=line.message,
+                    count=line.count,
                 )
             )
 
 
 class LogFile:
-    """Looks at the file on a fixed rhythm and emits one Log for each record that was appended."""
+    """Looks at the file on a fixed rhythm, emits the errors that were appended, and counts the other lines."""
 
     def __init__(self, config: LogFileConfig, context: SourceContext) -> None:
         self._config, self._context = config, context
-        self._follower = Follower(config.path)  # the place in the file outlasts a run that crashed
+        self._follower: Follower | None = None  # the place in the file outlasts a run that crashed
 
     async def run(self, sink: Sink) -> None:
+        kept = Kept(self._context.state_dir, "place.json")
+        if self._follower is None:
+            self._follower = Follower(self._config.path, self._usable(await kept.load()))
         following = Following(self._config, self._context, self._follower, sink)
         schedule = Schedule(self._context.clock, self._config.poll)
+        saved, saved_at = None, self._context.clock.monotonic()
         try:
             while True:
                 await schedule.tick()
                 await following.catch_up()
+                due = self._context.clock.monotonic() - saved_at >= KEEP_EVERY_S
+                if due and following.reached != saved:
+                    saved, saved_at = following.reached, self._context.clock.monotonic()
+                    await kept.save(msgspec.json.encode(saved))
         finally:
+            if following.reached is not None and following.reached != saved:
+                await kept.save(msgspec.json.encode(following.reached))
+            kept.close()
             await following.close()
+
+    def _usable(self, kept: bytes | None) -> Place | None:
+        """The place, if it is of this file and not too old."""
+        try:
+            reached = msgspec.json.decode(kept, type=Reached) if kept else None
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        if reached is None or reached.path != str(self._config.path):
+            return None
+        return reached.place if self._context.clock.now() - reached.at <= KEPT_S else None
 
 
 def build(config: LogFileConfig, context: SourceContext) -> Source:

@@ -16,7 +16,7 @@ from rollbackd.model import AnyEvent, Log
 from rollbackd.sources import log_file
 from rollbackd.sources.base import Source, SourceContext
 from rollbackd.sources.follow import CHUNK_BYTES, Follower
-from rollbackd.sources.log_file import ADAPTER, MISSING_S, UNFINISHED_S, Following, LogFileConfig
+from rollbackd.sources.log_file import ADAPTER, KEPT_S, MISSING_S, UNFINISHED_S, Following, LogFileConfig
 from tests.support.clock import ManualClock
 from tests.support.servers import Run, running
 from tests.support.sink import RecordingSink
@@ -25,18 +25,22 @@ from tests.support.waiting import eventually
 POLL = 0.5
 
 
-def following(path: Path, clock: ManualClock, **settings: object) -> Source:
+def following(path: Path, clock: ManualClock, state_dir: Path | None = None, **settings: object) -> Source:
     config = LogFileConfig.model_validate({"path": str(path), **settings})
-    return ADAPTER.build(config, SourceContext("shop", clock))
+    return ADAPTER.build(config, SourceContext("shop", clock, state_dir))
 
 
 def add(path: Path, *lines: str) -> None:
+    """Write lines that are told one by one: errors, unless they say what they are."""
     with path.open("a") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.writelines(
+            f"{line if line.startswith(('ERROR', 'INFO', 'WARN', ' ')) else f'ERROR {line}'}\n" for line in lines
+        )
 
 
 def messages(sink: RecordingSink) -> list[str]:
-    return [event.message for event in sink.of(Log)]
+    """What was told one by one."""
+    return [event.message.removeprefix("ERROR ") for event in sink.of(Log) if event.message]
 
 
 async def polled(run: Run) -> None:
@@ -49,15 +53,124 @@ async def test_what_was_there_before_is_old_and_what_is_appended_is_read(tmp_pat
     path, clock = tmp_path / "app.log", ManualClock()
     add(path, "ERROR old")
     async with running(following(path, clock), clock) as (run, sink):
-        add(path, "ERROR new", "fine")
+        add(path, "ERROR new", "careful")
         await run.after(POLL)
-        assert messages(sink) == ["ERROR new"]
+        assert messages(sink) == ["new"]
         await run.after(POLL)
     assert sink.events == [
         Log(t=clock.now() - POLL, service="shop", level="error", message="ERROR new"),
-        Log(t=clock.now(), service="shop", level="info", message="fine"),
+        Log(t=clock.now(), service="shop", level="error", message="ERROR careful"),
     ]
     assert (sink.history, sink.invalid()) == (["up"], [])
+
+
+async def test_lines_below_an_error_are_counted_and_not_told(tmp_path: Path) -> None:
+    path, clock = tmp_path / "app.log", ManualClock()
+    path.touch()
+    async with running(following(path, clock), clock) as (run, sink):
+        add(path, "INFO one", "INFO two", "ERROR broke", "  at a", "WARN careful", "INFO three")
+        await run.after(POLL)
+    assert sink.events == [
+        Log(t=clock.now(), service="shop", level="error", message="ERROR broke\n  at a"),
+        Log(t=clock.now(), service="shop", level="warning", message="", count=1),
+        Log(t=clock.now(), service="shop", level="info", message="", count=3),
+    ]
+
+
+async def test_the_operator_s_rules_say_what_a_line_is(tmp_path: Path) -> None:
+    path, clock = tmp_path / "app.log", ManualClock()
+    path.touch()
+    rules = [
+        {"match": "OOM|out of memory", "level": "critical", "name": "out of memory"},
+        {"match": "^ERROR .*cache miss", "level": "debug"},
+    ]
+    async with running(following(path, clock, rules=rules), clock) as (run, sink):
+        add(path, "INFO worker 7: out of memory", "ERROR harmless cache miss", "ERROR real")
+        await polled(run)
+    told = [(event.level, event.message) for event in sink.of(Log) if event.message]
+    assert told == [("critical", "out of memory"), ("error", "ERROR real")]
+
+
+# -- over a restart of the daemon
+
+
+async def restarted(
+    path: Path, clock: ManualClock, meanwhile: Callable[[], object], away: float = 30.0
+) -> tuple[list[str], list[str]]:
+    """What is read of the file before and after a restart, in whose midst something happens."""
+    told = list[list[str]]()
+    for _ in range(2):
+        async with running(following(path, clock, path.parent / "state"), clock) as (run, sink):
+            if not told:
+                add(path, "before")
+            await polled(run)
+        told.append(messages(sink))
+        if len(told) == 1:
+            meanwhile()
+            await clock.advance(away)
+    return told[0], told[1]
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    """A file with a past."""
+    path = tmp_path / "app.log"
+    add(path, *(f"old {number}" for number in range(20)))
+    return path
+
+
+async def test_a_restart_goes_on_where_the_last_run_was(logged: Path) -> None:
+    assert await restarted(logged, ManualClock(), lambda: add(logged, "meanwhile")) == (["before"], ["meanwhile"])
+
+
+async def test_a_record_that_was_open_when_the_daemon_stopped_is_read_as_a_whole(logged: Path) -> None:
+    clock = ManualClock()
+    async with running(following(logged, clock, logged.parent / "state"), clock) as (run, sink):
+        add(logged, "ERROR begun", "  at a")
+        await run.after(POLL)
+        assert messages(sink) == []
+    add(logged, "  at b", "next")
+    async with running(following(logged, clock, logged.parent / "state"), clock) as (run, sink):
+        await polled(run)
+        assert messages(sink) == ["begun\n  at a\n  at b", "next"]
+
+
+async def test_a_rotation_while_the_daemon_was_away_loses_nothing(logged: Path) -> None:
+    def rotate() -> None:
+        add(logged, "to the old file")
+        rename_and_create(logged)
+        add(logged, "to the new file")
+
+    assert (await restarted(logged, ManualClock(), rotate))[1] == ["to the old file", "to the new file"]
+
+
+async def test_a_file_that_was_cut_while_the_daemon_was_away_is_read_anew(logged: Path) -> None:
+    def cut() -> None:
+        logged.write_text("ERROR after the cut\n")
+
+    assert (await restarted(logged, ManualClock(), cut))[1] == ["after the cut"]
+
+
+async def test_a_place_that_is_too_old_is_not_gone_back_to(logged: Path) -> None:
+    told = await restarted(logged, ManualClock(), lambda: add(logged, "long ago"), away=KEPT_S + 61)
+    assert told == (["before"], [])
+
+
+async def test_a_place_of_another_file_or_a_damaged_one_is_no_place(logged: Path) -> None:
+    clock, state = ManualClock(), logged.parent / "state"
+    assert (await restarted(logged, clock, lambda: (state / "place.json").write_text("{"))) == (["before"], [])
+    other = logged.with_name("other.log")
+    add(other, "old")
+    async with running(following(other, clock, state), clock) as (run, sink):
+        await polled(run)
+        assert messages(sink) == []
+
+
+async def test_the_place_that_is_kept_holds_nothing_of_the_log(logged: Path) -> None:
+    await restarted(logged, ManualClock(), lambda: None)
+    kept = (logged.parent / "state" / "place.json").read_text()
+    assert "before" not in kept
+    assert str(logged) in kept
 
 
 async def test_a_file_that_comes_later_is_read_from_its_beginning(tmp_path: Path) -> None:
@@ -108,7 +221,7 @@ async def test_lines_written_to_the_old_file_after_its_rotation_are_read(tmp_pat
         with path.open("a") as service:
             rename_and_create(path)
             await polled(run)
-            service.write("late\n")
+            service.write("ERROR late\n")
         add(path, "early")
         await polled(run)
         assert messages(sink) == ["late", "early"]
@@ -120,7 +233,7 @@ def test_what_is_written_between_the_looks_at_both_files_is_read(tmp_path: Path)
     class Racing(type(tmp_path)):  # type: ignore[misc]  # the platform's own kind of path is known at run time only
         def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
             with old.open("a") as file:
-                file.write("late\n")
+                file.write("ERROR late\n")
             return super().stat(follow_symlinks=follow_symlinks)  # type: ignore[no-any-return]  # for the same reason
 
     path = tmp_path / "app.log"
@@ -130,7 +243,7 @@ def test_what_is_written_between_the_looks_at_both_files_is_read(tmp_path: Path)
         follower.read()
         path.rename(old)
         add(path, "early")
-        assert [follower.read().data, follower.read().data] == [b"late\n", b"late\n"]
+        assert [follower.read().data, follower.read().data] == [b"ERROR late\n", b"ERROR late\n"]
     finally:
         follower.close()
 
@@ -139,7 +252,7 @@ async def test_a_file_that_was_cut_and_grew_beyond_its_old_size_is_read_anew(tmp
     path, clock = tmp_path / "app.log", ManualClock()
     add(path, "short")
     async with running(following(path, clock), clock) as (run, sink):
-        path.write_text("this is much longer than what was there before\n")
+        path.write_text("ERROR this is much longer than what was there before\n")
         await polled(run)
         assert messages(sink) == ["this is much longer than what was there before"]
 
@@ -250,9 +363,9 @@ async def test_a_line_that_is_nested_too_deeply_is_plain_text_and_costs_no_other
     path.touch()
     hostile = '{"level":"info","a":' + "[" * 2000 + "]" * 2000 + "}"
     async with running(following(path, clock), clock) as (run, sink):
-        add(path, "ERROR before", hostile, "ERROR after")
+        path.write_text(f"ERROR before\n{hostile}\nERROR after\n")
         await polled(run)
-        assert messages(sink) == ["ERROR before", hostile, "ERROR after"]
+        assert messages(sink) == ["before", "after"]
 
 
 async def test_a_line_is_read_when_it_ends(tmp_path: Path) -> None:
@@ -260,14 +373,14 @@ async def test_a_line_is_read_when_it_ends(tmp_path: Path) -> None:
     path.touch()
     async with running(following(path, clock), clock) as (run, sink):
         with path.open("a", buffering=1) as file:
-            file.write("half a ")
+            file.write("ERROR half a ")
             file.flush()
             await polled(run)
             assert messages(sink) == []
             file.write("line\n")
             await polled(run)
             assert messages(sink) == ["half a line"]
-            file.write("never ended")
+            file.write("ERROR never ended")
             file.flush()
             for _ in range(int(UNFINISHED_S / POLL) + 1):
                 await run.after(POLL)
@@ -278,15 +391,15 @@ async def test_a_line_of_10_megabytes_is_cut_in_flat_memory(tmp_path: Path) -> N
     path, clock = tmp_path / "app.log", ManualClock()
     path.touch()
     async with running(following(path, clock), clock) as (run, sink):
-        path.write_bytes(b"ERROR " + b"x" * 10_000_000 + b"\nnext\n")
+        path.write_bytes(b"ERROR " + b"x" * 10_000_000 + b"\nERROR next\n")
         tracemalloc.start()
         try:
             await polled(run)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert [len(message) for message in messages(sink)] == [64 * 1024, 4]
-    assert [event.level for event in sink.of(Log)] == ["error", "info"]
+    assert [len(message) for message in messages(sink)] == [64 * 1024 - 6, 4]
+    assert [event.level for event in sink.of(Log)] == ["error", "error"]
     assert sink.drops == {"line_too_long": 1}
     assert peak < 2_000_000
 
@@ -295,9 +408,9 @@ async def test_lines_longer_than_the_bound_are_cut_wherever_they_are(tmp_path: P
     path, clock = tmp_path / "app.log", ManualClock()
     path.touch()
     async with running(following(path, clock, max_line=256), clock) as (run, sink):
-        add(path, "a", "b" * 300, "c", "d" * 256)
+        add(path, "a", "b" * 300, "c", "d" * 250)
         await polled(run)
-    assert [len(message) for message in messages(sink)] == [1, 256, 1, 256]
+    assert [len(message) for message in messages(sink)] == [1, 250, 1, 250]
     assert sink.drops == {"line_too_long": 1}
 
 
@@ -305,9 +418,9 @@ async def test_bytes_that_are_no_text_are_survived(tmp_path: Path) -> None:
     path, clock = tmp_path / "app.log", ManualClock()
     path.touch()
     async with running(following(path, clock), clock) as (run, sink):
-        path.write_bytes(b"ERROR \xff\xfe\x00 end\r\nnext\n")
+        path.write_bytes(b"ERROR \xff\xfe\x00 end\r\nERROR next\n")
         await polled(run)
-    assert messages(sink) == ["ERROR ��\x00 end", "next"]
+    assert messages(sink) == ["��\x00 end", "next"]
     assert sink.invalid() == []
 
 
@@ -319,7 +432,7 @@ async def test_a_stack_trace_is_one_event_even_when_it_arrives_in_pieces(tmp_pat
         await run.after(POLL)
         add(path, "  at b", "INFO next")
         await polled(run)
-    assert messages(sink) == ["ERROR broke\n  at a\n  at b", "INFO next"]
+    assert messages(sink) == ["broke\n  at a\n  at b"]
 
 
 @pytest.mark.parametrize(
@@ -392,7 +505,7 @@ async def test_an_unfinished_line_is_not_continued_by_another_file(tmp_path: Pat
     path, clock = tmp_path / "app.log", ManualClock()
     path.touch()
     async with running(following(path, clock), clock) as (run, sink):
-        path.write_text("cut off")
+        path.write_text("ERROR cut off")
         await run.after(POLL)
         rename_and_create(path)
         add(path, "new")
