@@ -12,7 +12,8 @@ from rollbackd.aiokit import Clock, RetryPolicy, Tasks, retry
 from rollbackd.engine import MAX_SERVICES, SNAPSHOT_FORMAT, Engine
 from rollbackd.errors import Permanent, RecordingError, Temporary
 from rollbackd.ledger.base import ConfigStamp, InboxItem, Ledger, Mode, Snapshot, StoredDecision
-from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Latency, Outcome, Requests, WatchChange, decision_id
+from rollbackd.logs.masking import masked
+from rollbackd.model import MAX_BACKWARDS_S, AnyEvent, Latency, Log, Outcome, Requests, WatchChange, decision_id
 from rollbackd.notify.base import Message
 from rollbackd.recording import Recorder
 from rollbackd.telemetry import Metrics
@@ -233,6 +234,8 @@ class Pipeline:
         if not self._admitted(event.service):
             self._waiting.discard(seq or 0)
             return False
+        if isinstance(event, Log):
+            event = masked(event)  # here, where lines of all sources come together, and nothing has kept them yet
         if self._recorder is not None:
             self._record(self._recorder, event)
         outcomes = [self._stamped(one) for one in self._judged(event)]

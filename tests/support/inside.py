@@ -62,13 +62,14 @@ class Shop(Shelf):
     """A service whose behaviour follows from the release in place: `faults` tells which releases fail, and how.
 
     Each look at its metrics finds a hundred requests more, of which a release with fault `errors` failed thirty. One
-    with `probe` is not healthy; one with `logs` writes an error of its own at each look.
+    with `probe` is not healthy; one with `logs` writes an error of its own, its `complaint`, at each look.
     """
 
     def __init__(self, home: Path, name: str = "shop", faults: Mapping[str, str] | None = None) -> None:
         super().__init__(home, name)
         self.faults = dict({"v2": "errors"} if faults is None else faults)
         self.log = home / f"{name}.log"
+        self.complaint = "ERROR cart is broken beyond repair"
         self.log.touch()
         self.server = Server(self._answer)
         self._good = self._bad = 0
@@ -84,7 +85,7 @@ class Shop(Shelf):
         bad = 30 if self.fault == "errors" else 0
         self._good, self._bad = self._good + 100 - bad, self._bad + bad
         with self.log.open("a") as log:
-            log.write("ERROR cart is broken beyond repair\n" if self.fault == "logs" else "INFO served a hundred\n")
+            log.write(f"{self.complaint}\n" if self.fault == "logs" else "INFO served a hundred\n")
         return web.Response(
             text="# TYPE http_requests_total counter\n"
             f'http_requests_total{{code="200"}} {self._good}\nhttp_requests_total{{code="500"}} {self._bad}\n'
