@@ -25,6 +25,7 @@ from rollbackd.model import (
     AnyEvent,
     DeploymentEvent,
     Evidence,
+    Log,
     Outcome,
     Standing,
     Verdict,
@@ -37,6 +38,8 @@ MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0
 """How often guards that kept a conviction from being acted upon are asked again."""
+EXCUSED_S = 1.0
+"""So long lines of a log alone do not have an excuse looked for again."""
 MAX_ROLLBACKS = 100
 """Moments of past rollbacks remembered, of a service and of the fleet."""
 
@@ -85,6 +88,9 @@ class Engine:
             return []
         scene = self._scene(event.service, state, state.watch)
         looked = state.watch.observe(event, scene)
+        excused = state.watch.excuse is not None and scene.now - state.watch.excused_at < EXCUSED_S
+        if excused and isinstance(event, Log):
+            return []  # a storm of lines does not ask for every line who else suffers
         return list(self._judge(state, state.watch, scene, looked))
 
     # -- deployments
@@ -183,6 +189,7 @@ class Engine:
             if excuse is None:
                 return rule
             watch.excuse = excuse if watch.held is None else None
+            watch.excused_at = scene.now
             rule.excuse(scene)
         return None
 

@@ -17,7 +17,7 @@ from itertools import islice
 from rollbackd.detect.base import BASELINE_S, Charge, Trouble
 from rollbackd.detect.histogram import Histogram, merged
 from rollbackd.detect.history import History
-from rollbackd.detect.sequential import share_evidence, wilson
+from rollbackd.detect.sequential import excess_evidence, share_evidence, wilson
 from rollbackd.detect.signature import merged as merged_signature
 
 LATELY_S = 60.0
@@ -40,6 +40,8 @@ COMPARABLE = 0.1
 """A neighbour's trouble is comparable from this share of the own on."""
 AS_BAD = 0.7
 """The day before it was as bad from this share of the trouble on."""
+MORE = 1.5
+"""Error lines come in bursts: a neighbour has more of them from so many times the usual on."""
 FEW = 20.0
 """Fewer requests than these to be expected tell nothing about lost traffic."""
 
@@ -137,9 +139,9 @@ def _shares(charge: Charge, deployed: Deployed, own: History, other: Other, now:
             return True
     if charge.trouble in ("log", "alert"):
         since = charge.since - 2 * LATELY_S
-        return any(_together(trouble, own, other.history, since, now) for trouble in _MEASURES)
+        return any(_together(trouble, own, other.history, since, now) for trouble in _MEASURES if trouble != "log_rate")
     since = charge.since - SLACK_S
-    if charge.trouble in ("errors", "latency"):
+    if charge.trouble in ("errors", "latency", "log_rate"):
         since = max(since, now - STILL_S)  # a neighbour that has recovered is no excuse any more
     before = charge.since - 2 * SLACK_S
     theirs = _suffers(charge, other.history, since, now, before)
@@ -147,9 +149,11 @@ def _shares(charge: Charge, deployed: Deployed, own: History, other: Other, now:
         theirs = _suffers(charge, other.history, now - LATELY_S, now, before)
     if theirs is None and charge.trouble == "latency":
         return _together("errors", own, other.history, charge.since - SLACK_S, now)
+    if theirs is None and charge.trouble == "log_rate":
+        return _failing(other.history, since, now, before) is not None  # of it more than its log is known
     if theirs is None:
         return False
-    calls_us = charge.trouble in ("errors", "latency") and deployed.began_with_it(charge.since)
+    calls_us = charge.trouble in ("errors", "latency", "log_rate") and deployed.began_with_it(charge.since)
     return not (calls_us and not other.is_dependency and theirs <= charge.size and not _was_before(charge, other))
 
 
@@ -172,7 +176,7 @@ def _suffers(charge: Charge, history: History, since: float, until: float, befor
         return None
     if charge.trouble == "traffic":
         return found if 1 - found >= 0.3 * (1 - charge.size) else None
-    if charge.trouble == "latency":
+    if charge.trouble in ("latency", "log_rate"):
         return found if math.log(found) >= COMPARABLE * math.log(max(charge.size, 1.0)) else None
     return found if found >= COMPARABLE * charge.size else None
 
@@ -259,9 +263,22 @@ def _level_ratio(history: History, name: str, until: float, before: float) -> fl
     return None
 
 
+def _logs_more(history: History, since: float, until: float, before: float) -> float | None:
+    """How many times as many error lines come."""
+    seconds, now = history.lines.series.window(since, until)
+    usual_seconds, usual = history.lines.series.window(before - BASELINE_S, before)
+    if not now or not usual or not seconds or not usual_seconds:
+        return None
+    rate, usual_rate = now[0] / seconds, max(usual[0], 1.0) / usual_seconds
+    if rate <= MORE * usual_rate or excess_evidence(now[0], MORE * usual_rate * seconds) < LIKELY:
+        return None
+    return rate / usual_rate
+
+
 _MEASURES: dict[Trouble, Callable[[History, float, float, float], float | None]] = {
     "errors": _failing,
     "latency": _slower,
     "traffic": _less_traffic,
     "probe": _down,
+    "log_rate": _logs_more,
 }

@@ -18,7 +18,7 @@ from rollbackd.detect.history import ANY_VERSION, History
 from rollbackd.detect.settings import Rules
 from rollbackd.model import AnyEvent, Evidence, Verdict
 
-Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "alert", "level"]
+Trouble: TypeAlias = Literal["errors", "latency", "traffic", "probe", "log", "log_rate", "alert", "level"]
 """Kinds of trouble that services can share."""
 
 BASELINE_S = 3600.0
@@ -88,8 +88,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule holds against the release, for blame to compare with others.
 
     `since` is the onset, `latest` the latest moment at which it may have been, where that can be told. `size` is how
-    bad it is: the excess share for errors, the factor for latency and levels, the share that is left for traffic,
-    seconds down for probes. `detail` names the log signature, the alert or the gauge.
+    bad it is: the excess share for errors, the factor for latency, levels and error lines, the share that is left for
+    traffic, seconds down for probes. `detail` names the log signature, the alert or the gauge.
     """
 
     trouble: Trouble

@@ -1,7 +1,8 @@
 """What is remembered of one service: bounded, whatever it is fed.
 
 Bounds: 8 versions, each 360 rows of counts and 360 rows of at most 64 buckets; 360 rows of probes; 32 gauges of 8
-versions with 360 rows each; two days in half hours; 300 log signatures; 100 alerts. Written out that is 6 MiB at the
+versions with 360 rows each; two days in half hours; 300 log signatures and 360 rows of line counts;
+100 alerts. Written out that is 6 MiB at the
 very most, and with the usual 12 buckets, one or two versions and no gauges about 100 KiB.
 """
 
@@ -14,6 +15,7 @@ import msgspec
 
 from rollbackd.detect.days import Days
 from rollbackd.detect.histogram import Histogram
+from rollbackd.detect.line_counts import LineCounts
 from rollbackd.detect.series import Series
 from rollbackd.detect.signature import merged, signature
 from rollbackd.model import Alert, AnyEvent, Gauge, Latency, Log, Probe, Requests
@@ -23,6 +25,8 @@ MAX_VERSIONS = 8
 MAX_BUCKETS = 64
 MAX_GAUGES = 32
 MAX_SIGNATURES = 300
+EVICTED = 30
+"""So many signatures make room at once: to find those worth least takes as long as a hundred lines."""
 MAX_ALERTS = 100
 MAX_FIRINGS = 6
 KNOWN = 5
@@ -82,6 +86,7 @@ class History(msgspec.Struct):
     newest_signature: str = ""
     merged_signature: str = ""
     logs: bool = False
+    lines: LineCounts = msgspec.field(default_factory=LineCounts)
     alerts: dict[str, AlertSeen] = {}
     first_at: float | None = None
     last_at: float | None = None
@@ -134,19 +139,22 @@ class History(msgspec.Struct):
 
     def _add_log(self, event: Log) -> None:
         if event.level.lower() not in ERROR_LEVELS:
+            self.lines.add(event.t, 0.0, event.count)
             return
+        self.lines.add(event.t, event.count, 0.0)
         text = signature(event.message)
         seen = self.signatures.get(text)
         if seen is None:
             text, seen = self._merged(text, event.t)
         self.newest_signature = text
         if seen is not None:
-            seen.count += 1
+            seen.count += event.count
             seen.last = max(seen.last, event.t)
             return
         if len(self.signatures) >= MAX_SIGNATURES:
-            del self.signatures[min(self.signatures, key=self._worth)]
-        self.signatures[text] = SignatureSeen(event.t, event.t, 1)
+            for least in sorted(self.signatures, key=self._worth)[:EVICTED]:
+                del self.signatures[least]
+        self.signatures[text] = SignatureSeen(event.t, event.t, event.count)
 
     def _worth(self, text: str) -> tuple[int, float]:
         """What was seen once goes before what is known to come again, the longest ago first."""
@@ -155,7 +163,7 @@ class History(msgspec.Struct):
 
     def _merged(self, text: str, t: float) -> tuple[str, SignatureSeen | None]:
         """The signature under which a line of a wording not seen before belongs, and what is known of it."""
-        if len(self.signatures) >= MAX_SIGNATURES:
+        if len(self.signatures) >= MAX_SIGNATURES - EVICTED:
             return text, None  # in a storm of messages each would be held against hundreds
         begin, blanks = text.partition(" ")[0] + " ", text.count(" ")
         for known, seen in self.signatures.items():
@@ -211,6 +219,7 @@ class History(msgspec.Struct):
             if (gauge := streams.get(ANY_VERSION)) is not None:
                 gauge.cut(after, until)
         self.probes.cut(after, until)
+        self.lines.series.cut(after, until)
         self.counts_of_days.cut(after, until)
         self.latency_of_days.cut(after, until)
         for text in [text for text, seen in self.signatures.items() if seen.first > after]:

@@ -18,21 +18,23 @@ MAX_NEW = 50
 
 
 class NewSignature(msgspec.Struct):
-    """A signature first seen since the deployment: how often, when first and last, and the log weight of its test."""
+    """A signature first seen since the deployment: how often, when first and last, the log weight of its test, and its
+    strength in decades."""
 
     count: int
     first: float
     last: float
     weight: float
+    strength: float = 0.0
 
 
 class LogSignature(Rule, tag="log_signature"):
     """Sequential test of how often error lines come whose signature was never seen before the deployment.
 
     A likelihood ratio of Poisson counts since the first such line, against `per_minute` lines; signatures share alpha
-    in the order in which they come, as 1/(k(k+1)). One convicts that has been logged `lines` times over at least a
-    warm-up's time: a handful of lines, or a burst while starting, is no reason. `suspects` are the signatures that
-    the undone release brought, which a rollback has to silence.
+    in the order in which they come, as 1/(k(k+1)); `worst` is the one with the most evidence. One convicts that has
+    been logged `lines` times over at least a warm-up's time: a handful of lines, or a burst while starting, is no
+    reason. `suspects` are the signatures that the undone release brought, which a rollback has to silence.
     """
 
     wants: ClassVar[tuple[type, ...]] = (Log,)
@@ -44,6 +46,7 @@ class LogSignature(Rule, tag="log_signature"):
     new: dict[str, NewSignature] = {}
     shared: list[str] = []
     suspects: tuple[str, ...] = ()
+    worst: str | None = None
 
     @classmethod
     def open(cls, scene: Scene) -> Self:
@@ -65,6 +68,7 @@ class LogSignature(Rule, tag="log_signature"):
         text, other = scene.history.newest_signature, scene.history.merged_signature
         if other in self.new and other != text and other not in scene.history.signatures:
             self.new[text] = self.new.pop(other)  # it was another wording of this
+            self._weigh()
         seen = scene.history.signatures.get(text)
         if seen is None or text in self.shared:
             return
@@ -73,27 +77,34 @@ class LogSignature(Rule, tag="log_signature"):
         if not scene.concerns(event.version):
             self.shared = [*self.shared, text][-MAX_NEW:]  # the old release beside it says it as well
             self.new.pop(text, None)
+            self._weigh()
             return
         found = self.new.get(text)
         if found is not None:
-            found.count, found.last = found.count + 1, max(event.t, found.last)
+            found.count, found.last = found.count + event.count, max(event.t, found.last)
         elif len(self.new) < MAX_NEW:
             k = len(self.new) + 1
             age = event.t - scene.deployed_at
             weight = beginning_weight(age, scene.warmup, scene.warmup, scene.bake) - math.log(k * (k + 1))
-            self.new[text] = NewSignature(1, event.t, event.t, weight)
+            found = self.new[text] = NewSignature(event.count, event.t, event.t, weight)
+        if found is not None:
+            found.strength = self._strength(found)
+            self._weigh()
 
     def _history_reaches(self, scene: Scene) -> bool:
         """Whether the service was watched long enough before for "never seen" to mean something."""
         return self.known_since is not None and self.known_since <= scene.deployed_at - 2 * self.lasting
 
+    def _weigh(self) -> None:
+        """Find the worst anew; of a storm of different errors, most are not followed and do not come here."""
+        self.worst = max(self.new, key=lambda text: self.new[text].strength, default=None)
+
     def _worst(self) -> tuple[str, NewSignature] | None:
-        return max(self.new.items(), key=lambda item: self._strength(item[1]), default=None)
+        return (self.worst, self.new[self.worst]) if self.worst is not None else None
 
     @property
     def strength(self) -> float:
-        worst = self._worst()
-        return self._strength(worst[1]) if worst is not None else 0.0
+        return self.new[self.worst].strength if self.worst is not None else 0.0
 
     def _strength(self, seen: NewSignature) -> float:
         """Decades; short of what convicts until there were enough lines over long enough."""

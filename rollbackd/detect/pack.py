@@ -10,10 +10,13 @@ from rollbackd.detect.base import Rule
 from rollbackd.detect.error_ratio import ErrorRatio
 from rollbackd.detect.latency import LatencyRule
 from rollbackd.detect.level import LevelRule
+from rollbackd.detect.log_rate import LogRate
 from rollbackd.detect.log_signature import LogSignature
 from rollbackd.detect.traffic_loss import TrafficLoss
 
-AnyRule: TypeAlias = ErrorRatio | LatencyRule | Availability | TrafficLoss | LogSignature | AlertRule | LevelRule
+AnyRule: TypeAlias = (
+    ErrorRatio | LatencyRule | Availability | TrafficLoss | LogSignature | LogRate | AlertRule | LevelRule
+)
 """Every kind of rule, so that a watch can be read back from a snapshot."""
 
 PACK: dict[str, type[Rule]] = {
@@ -22,6 +25,7 @@ PACK: dict[str, type[Rule]] = {
     "availability": Availability,
     "traffic_loss": TrafficLoss,
     "log_signature": LogSignature,
+    "log_rate": LogRate,
     "alert": AlertRule,
     "level": LevelRule,
 }

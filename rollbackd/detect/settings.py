@@ -48,6 +48,15 @@ class LogSignatureSettings(Model):
     """So often a new kind of error may be logged."""
 
 
+class LogRateSettings(Model):
+    """Worse means: where no requests are counted, more error lines come than baseline x `factor` + `per_minute`."""
+
+    factor: Annotated[float, Field(ge=1)] = 2.0
+    """How many times as many error lines as before may come."""
+    per_minute: Annotated[float, Field(ge=0)] = 1.0
+    """So many error lines a minute are none too many, however few there were before."""
+
+
 class AlertSettings(Model):
     """Worse means: an alert of one of these severities fires for `lasting` without resolving."""
 
@@ -81,5 +90,6 @@ class Rules(Model):
     availability: Annotated[AvailabilitySettings | None, Switch()] = AvailabilitySettings()
     traffic_loss: Annotated[TrafficLossSettings | None, Switch()] = TrafficLossSettings()
     log_signature: Annotated[LogSignatureSettings | None, Switch()] = LogSignatureSettings()
+    log_rate: Annotated[LogRateSettings | None, Switch()] = LogRateSettings()
     alert: Annotated[AlertSettings | None, Switch()] = AlertSettings()
     level: Annotated[LevelSettings | None, Switch()] = LevelSettings()

@@ -8,17 +8,24 @@ import re
 MAX_CHARS = 300
 """Only so much of a message makes its signature."""
 
-_PARTICULARS = re.compile(
+_QUOTED = re.compile(r"""['"/](?:(?<=')[^']*'|(?<=")[^"]*"|(?<=/)(?<!\w/)[\w.\-/%]+)""")
+"""Text in quotes, and paths."""
+
+_NUMBERED = re.compile(
     r"""
-      (?P<quoted>'[^']*'|"[^"]*")
-    | (?P<path>(?<![\w])/[\w.\-/%]+)
-    | (?P<address>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)
-    | (?P<identity>\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)
-    | (?P<hex>\b(?:0x)?(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{6,}\b)
-    | (?P<number>[+-]?\d+(?:[.,:]\d+)*)
+    [+\-\dA-Fa-f]
+    (?: (?<!\w.)  # a word begins with it
+        (?: (?<=\d)\d{0,2}(?:\.\d{1,3}){3}(?::\d+)?\b  # address
+          | (?<=[0-9a-fA-F])[0-9a-fA-F]{7}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b  # identity
+          | (?: (?<=0)x(?=[0-9a-fA-F]*\d)[0-9a-fA-F] | (?<=\d) | (?<=[a-fA-F])(?=[0-9a-fA-F]*\d) )[0-9a-fA-F]{5,}\b
+        )
+      | (?: (?<=\d)\d* | (?<=[+\-])\d+ )(?:[.,:]\d+)*
+    )
     """,
     re.VERBOSE,
 )
+"""Addresses, identifiers, hexadecimal and other numbers. Both begin with a set of characters: places where they cannot
+match are passed over quickly, and each error line comes through here."""
 
 _STAMP = re.compile(
     r"\A\s*\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|\ ?[+-]\d\d:?\d\d)?\]?:?\s+(?=\S)"
@@ -28,7 +35,10 @@ _STAMP = re.compile(
 
 def signature(message: str) -> str:
     """The message without its time stamp, and with quoted text, paths, addresses, identifiers and numbers as `*`."""
-    return " ".join(_PARTICULARS.sub("*", _STAMP.sub("", message[:MAX_CHARS])).split())
+    text = message[:MAX_CHARS]
+    if (stamp := _STAMP.match(text)) is not None:
+        text = text[stamp.end() :]
+    return " ".join(_NUMBERED.sub("*", _QUOTED.sub("*", text)).split())
 
 
 CONSTANT_AFTER = 10

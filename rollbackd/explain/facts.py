@@ -19,6 +19,7 @@ STATISTICAL = frozenset({"error_ratio", "latency", "traffic_loss"})
 PERSISTENCE: Mapping[str, str] = {
     "availability": " s down",
     "log_signature": " decades of a rate",
+    "log_rate": " decades of a rate",
     "alert": " s of firing",
     "level": " decades of ranks",
 }
