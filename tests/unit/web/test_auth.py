@@ -72,6 +72,8 @@ def test_the_operator_says_what_needs_no_credential() -> None:
         "ci-value",
         "Digest ci-value",
         "Basic !!!",
+        "Basic \u00e9",
+        "Basic \udcff",
         basic("no-colon"),
         basic("u:"),
     ],
