@@ -6,6 +6,7 @@ node of theirs is gone, where nothing else is asked for; here it is: half of the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -24,6 +25,8 @@ MAX_WORDS = 200
 """Characters that are told of what a server says."""
 MAX_WARNINGS = 20
 MAX_ERROR_BYTES = 64 * 1024
+_ROUNDED_S = 0.001
+"""Moments are asked for in milliseconds."""
 
 WHOLE = {"partial_response": "false", "dedup": "true", "deny_partial_response": "1"}
 """All or nothing, once each: the first two are Thanos', the last VictoriaMetrics'; others read over what is foreign."""
@@ -127,14 +130,7 @@ class PrometheusApi:
         form = {"query": f"{selector}[{round((until - after) * 1000)}ms]", "time": f"{until:.3f}"}
         rows = await self._asked(self._query, form, "matrix", max_bytes)
         # the range's older end belongs to it in Prometheus 2, and does not in 3
-        return [
-            Row(
-                row.metric,
-                [sample for sample in row.values if after < sample[0] <= until],
-                [sample for sample in row.histograms if after < sample[0] <= until],
-            )
-            for row in rows
-        ]
+        return [_within(row, math.nextafter(after, math.inf), until) for row in rows]
 
     async def labels(self, expression: str, at: float, max_bytes: int) -> list[dict[str, str]]:
         """The labels of what the expression gives at one moment."""
@@ -144,7 +140,8 @@ class PrometheusApi:
     async def steps(self, expression: str, first: float, last: float, step: float, max_bytes: int) -> list[Row]:
         """What the expression gives at `first`, and every `step` seconds after it until `last`."""
         moments = {"start": f"{first:.3f}", "end": f"{last:.3f}", "step": f"{step:.3f}"}
-        return await self._asked(self._range, {"query": expression, **moments}, "matrix", max_bytes)
+        rows = await self._asked(self._range, {"query": expression, **moments}, "matrix", max_bytes)
+        return [_within(row, first - _ROUNDED_S, last + _ROUNDED_S) for row in rows]
 
     async def _asked(self, http: HttpClient, form: Mapping[str, str], kind: str, max_bytes: int) -> list[Row]:
         async with http.ask("POST", "application/json", follow=False, form={**form, **WHOLE}) as answer:
@@ -213,6 +210,15 @@ class PrometheusApi:
         if words not in self._told and len(self._told) < 2 * MAX_WARNINGS:
             self._told.add(words)
             self._tell(level, words)
+
+
+def _within(row: Row, first: float, last: float) -> Row:
+    """The row without what was not asked for: an event of a moment that is none would end the source."""
+    return Row(
+        row.metric,
+        [sample for sample in row.values if first <= sample[0] <= last],
+        [sample for sample in row.histograms if first <= sample[0] <= last],
+    )
 
 
 async def _read(answer: Answer, most: int) -> tuple[bytes, bool]:

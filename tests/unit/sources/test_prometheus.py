@@ -63,7 +63,7 @@ class Fake:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
-        query, now = str(form["query"]), float(str(form["time"]))
+        query, now = str(form["query"]), float(str(form.get("time", "0")))
         self.asked.append(query)
         refused = self.hook(query)
         if refused is not None:
@@ -413,6 +413,17 @@ async def test_what_is_no_whole_answer_is_down_with_the_reason(status: int, body
         sink = await looked(server, match={"service": "shop"})
     assert words in sink.state
     assert sink.events == []
+
+
+async def test_moments_that_were_not_asked_for_are_left_out() -> None:
+    rate = {"metric": {}, "values": [(1e15, "1"), (-5, "1"), (T + 80, "2"), (T + 90, "2")]}
+    async with fake() as server:
+        said = {"status": "success", "data": {"resultType": "matrix", "result": [rate]}}
+        server.hook = lambda _query: web.json_response(said)
+        queries = {"requests": "a", "errors": "b", "step": "10s"}
+        sink = await looked(server, queries=queries, backfill="30s")
+    assert sink.state == "up"
+    assert counts(sink) == [(80, None, 20, 20), (90, None, 20, 20)]
 
 
 async def test_whole_answers_are_asked_for_and_warnings_are_logged_once() -> None:
