@@ -20,6 +20,8 @@ T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:9797"
 TIMEOUT_S = 30.0
 LARGEST_ANSWER = 64 * 1024 * 1024
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding an answer can raise: it need not come from a daemon of ours."""
 
 
 class NotFound(RefusedByDaemon):
@@ -90,7 +92,7 @@ class Client:
     def _refusal(self, status: int, answer: bytes) -> str:
         try:
             return msgspec.json.decode(answer, type=ErrorView).message
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return f"{self.address} answered {status} and not as rollbackd does: is it the right address?"
 
 
@@ -98,7 +100,7 @@ def decode(answer: bytes, kind: type[T]) -> T:
     """An answer as its type. Raises Unreachable where it is something else: then it was no daemon of ours."""
     try:
         return msgspec.json.decode(answer, type=kind)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise Unreachable(f"the answer is not what rollbackd {__version__} understands: {error}") from None
 
 

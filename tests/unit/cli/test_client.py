@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rollbackd.cli.client import Client
+from rollbackd.cli.client import Client, decode
 from rollbackd.cli.command import Unreachable
+from rollbackd.web.views import ErrorView
 from tests.unit.cli.conftest import TOKEN, Daemon, Terminal
 
 
@@ -111,3 +112,10 @@ def test_an_address_without_its_scheme_is_plain_http(daemon: Daemon, terminal: T
 def test_a_stranger_at_the_address_is_told_apart(terminal: Terminal, stranger: str, command: str, code: int) -> None:
     assert terminal.run(command, "--url", stranger) == code
     assert len(terminal.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("answer", [b'{"error":"\xff"}', b'{"a":' + b"[" * 5000, b"<html>"])
+def test_an_answer_of_any_bytes_is_told_apart(answer: bytes) -> None:
+    with pytest.raises(Unreachable, match="not what rollbackd"):
+        decode(answer, ErrorView)
+    assert "is it the right address?" in Client()._refusal(502, answer)
