@@ -17,6 +17,7 @@ from rollbackd.ledger.base import Ledger
 
 NEEDED = ("service", "version", "deployed_at")
 COLUMNS = (*NEEDED, "previous")
+MAX_COLUMNS = 50
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_DEPLOYMENTS = 20_000
 """How many of the newest deployments are read from a ledger."""
@@ -125,6 +126,9 @@ class _Reader:
 
     def _is_header(self, line: int, header: Sequence[str]) -> bool:
         before = len(self.faults)
+        if len(header) > MAX_COLUMNS:
+            self._fault(line, "", f"{len(header)} columns: the columns are {', '.join(COLUMNS)}; is it the right file?")
+            return False
         for name in header:
             if name not in COLUMNS:
                 near = difflib.get_close_matches(name, COLUMNS, n=1)

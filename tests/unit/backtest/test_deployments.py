@@ -82,6 +82,7 @@ def test_every_fault_is_told_at_once_with_line_and_cure(tmp_path: Path) -> None:
     [
         ("", "1: empty: begin with a line `service,version,deployed_at`"),
         ("service,verson,deployed_at\n", "1: there is no column `verson`; did you mean `version`?"),
+        (",".join(["version"] * 30_000), "1: 30000 columns: the columns are service"),
         ("service,version\nshop,v1\n", "1: the column `deployed_at` is missing"),
         ("service,service,version,deployed_at\n", "1: service: this column is there twice"),
         ('service,version,deployed_at\n"shop,v1,5\n', "2: no CSV"),
