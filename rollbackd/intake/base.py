@@ -110,6 +110,10 @@ class Intake:
     """The media types it reads, lower case and without parameters; anything else never reaches `read`."""
     body: object = None
     """The type of a JSON body as msgspec understands it, for the API's document; None where it is not JSON."""
+    bodies: Mapping[str, object] = {}
+    """The same by media type, for those that hold something else than `body`; None where that is not JSON."""
+    needed_headers: Mapping[str, str] = {}
+    """Request headers without which nothing is understood, with what they say, for the API's document."""
     answer_types: frozenset[str] = frozenset({"application/json"})
     """The media types of its replies."""
     decoders: Mapping[str, Decoder] = {}

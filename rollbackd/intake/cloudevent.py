@@ -7,7 +7,7 @@ Protocols: https://github.com/cloudevents/spec (`spec.md`, `bindings/http-protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -43,6 +43,9 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     time: str | None = None
     data: msgspec.Raw = msgspec.field(default_factory=_no_data)
+
+
+BODIES: Mapping[str, object] = {STRUCTURED: CloudEvent, BATCH: list[CloudEvent]}
 
 
 class CdService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

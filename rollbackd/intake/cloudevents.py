@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -11,6 +12,7 @@ from rollbackd.adapter import Adapter
 from rollbackd.intake.alerts import Alerts, AlertSettings
 from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Scope, ServiceNames
 from rollbackd.intake.cloudevent import (
+    BODIES,
     CONTENT_TYPES,
     ENVIRONMENTS,
     SERVICE_LABELS,
@@ -67,7 +69,8 @@ class CloudEvents(Intake):
     path = "/hooks/cloudevents"
     scope: Scope = "ingest"
     content_types = CONTENT_TYPES
-    body: object = CloudEvent | list[CloudEvent]
+    body: object = dict
+    bodies: Mapping[str, object] = BODIES
 
     def __init__(self, config: Config, services: ServiceNames) -> None:
         self.max_bytes = config.max_bytes

@@ -6,6 +6,7 @@ deployments.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from rollbackd.adapter import Adapter
 from rollbackd.intake.base import Accepted, Delivery, Intake, IntakeContext, Reading, Rejected, Scope, ServiceNames
 from rollbackd.intake.cloudevent import (
+    BODIES,
     CONTENT_TYPES,
     ENVIRONMENTS,
     SERVICE_LABELS,
@@ -67,7 +69,8 @@ class CloudEventsDeployments(Intake):
     path = "/hooks/cloudevents/deployments"
     scope: Scope = "deploy"
     content_types = CONTENT_TYPES
-    body: object = CloudEvent | list[CloudEvent]
+    body: object = dict
+    bodies: Mapping[str, object] = BODIES
 
     def __init__(self, config: Config, services: ServiceNames) -> None:
         self.max_bytes = config.max_bytes

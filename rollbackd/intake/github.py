@@ -121,6 +121,7 @@ class GitHub(Intake):
     path = "/hooks/github"
     scope: Scope = "deploy"
     body: object = dict
+    needed_headers: Mapping[str, str] = {"X-GitHub-Event": "What the delivery tells of, such as `deployment_status`."}
 
     def __init__(self, config: Config, services: ServiceNames) -> None:
         self.max_bytes = config.max_bytes

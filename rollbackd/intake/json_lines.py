@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -40,6 +41,7 @@ class JsonLines(Intake):
 
     path = "/api/v1/lines"
     content_types = JSON_TYPES | {TEXT}
+    bodies: Mapping[str, object] = {"application/json": Entry}
     bulk = True
     busy = 429
 

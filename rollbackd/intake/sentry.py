@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -120,6 +121,7 @@ class Sentry(Intake):
     path = "/hooks/sentry"
     scope: Scope = "ingest"
     body: object = Notification
+    needed_headers: Mapping[str, str] = {"Sentry-Hook-Resource": "What the delivery tells of, such as `metric_alert`."}
 
     def __init__(self, config: Config, services: ServiceNames) -> None:
         self.max_bytes = config.max_bytes

@@ -36,10 +36,11 @@ class Route:
     """One method at one path, and all that the API's document says of it.
 
     `scope` None lets everybody in. `answer` is the type of a JSON answer, or None where `answer_types` are not JSON.
-    `signed` tells of a request whether it carries a credential of its sender's own form, in `signed_headers`: the
-    handler, which reads the body, verifies it. `errors` are the statuses of its own beside those that every route of
-    its kind has; `shapes` gives the type of an error's body where it is more than an ErrorView. `query` None means any
-    parameters.
+    `body` is the type of a request's body, and `bodies` of those media types that hold another; `needed_headers` are
+    request headers that must be there, with what they say. `signed` tells of a request whether it carries a credential
+    of its sender's own form, in `signed_headers`: the handler, which reads the body, verifies it. `errors` are the
+    statuses of its own beside those that every route of its kind has; `shapes` gives the type of an error's body where
+    it is more than an ErrorView. `query` None means any parameters.
     """
 
     method: Literal["GET", "POST"]
@@ -53,6 +54,8 @@ class Route:
     status: int = 200
     body: object = None
     body_types: frozenset[str] = JSON
+    bodies: Mapping[str, object] = field(default_factory=dict)
+    needed_headers: Mapping[str, str] = field(default_factory=dict)
     query: tuple[Query, ...] | None = ()
     signed: Callable[[web.Request], bool] | None = None
     signed_headers: tuple[str, ...] = ()

@@ -62,6 +62,8 @@ class IntakeRoutes:
             status=intake.success,
             body=intake.body,
             body_types=intake.content_types,
+            bodies=intake.bodies,
+            needed_headers=intake.needed_headers,
             query=None,
             signed=(lambda request: signature.presented(_headers(request))) if signature is not None else None,
             signed_headers=tuple(signature.headers) if signature is not None else (),

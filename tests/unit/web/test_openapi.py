@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from aiohttp import ClientResponse
 from prometheus_client import CollectorRegistry
 
 from rollbackd import registry
@@ -67,6 +68,26 @@ async def test_it_tells_which_scope_each_operation_needs() -> None:
     assert "security" not in paths["/healthz"]["get"]
 
 
+async def test_it_tells_of_headers_and_of_what_a_body_holds_by_its_media_type() -> None:
+    async with served() as site:
+        paths = (await fetch(site))["paths"]
+    pause = paths["/api/v1/pause"]["post"]["responses"]
+    assert set(pause["429"]["headers"]) == set(pause["503"]["headers"]) == {"Retry-After"}
+    assert set(pause["401"]["headers"]) == {"WWW-Authenticate"}
+    assert "headers" not in paths["/readyz"]["get"]["responses"]["503"], (
+        "it tells what hinders it, and not for how long"
+    )
+    assert "content" not in paths["/loki/api/v1/push"]["post"]["responses"]["204"]
+    needed = paths["/hooks/github"]["post"]["parameters"]
+    assert [(one["name"], one["in"], one["required"]) for one in needed] == [("X-GitHub-Event", "header", True)]
+    lines = {kind: one["schema"] for kind, one in paths["/api/v1/lines"]["post"]["requestBody"]["content"].items()}
+    assert lines["application/json"] == {"$ref": "#/components/schemas/Entry"}
+    assert lines["application/x-ndjson"] == lines["text/plain"] == {"type": "string"}
+    pushed = paths["/v1/logs"]["post"]["requestBody"]["content"]
+    assert pushed["application/x-protobuf"]["schema"] == {"type": "string", "format": "binary"}
+    assert pushed["application/json"]["schema"] == {"type": "object"}
+
+
 READS = [
     ("/", "/"),
     ("/metrics", "/metrics"),
@@ -112,10 +133,14 @@ class Document:
         self.schemas = document["components"]["schemas"]
         self.seen: set[tuple[str, str]] = set()
 
-    def check_answer(self, method: str, path: str, status: int, kind: str, body: object) -> None:
+    def check_answer(self, method: str, path: str, answer: ClientResponse, body: object) -> None:
+        status, kind = answer.status, answer.content_type
         responses = self.paths[path][method]["responses"]
         assert str(status) in responses, f"{method} {path} answers {status}, of which the document knows nothing"
         self.seen.add((method, path))
+        told = responses[str(status)].get("headers", {})
+        missing = [name for name, header in told.items() if header["required"] and name not in answer.headers]
+        assert not missing, f"{method} {path} {status}: {missing} are missing"
         content = responses[str(status)].get("content", {})
         if not content and not body:
             return
@@ -136,11 +161,11 @@ async def exchange_all(site: Site, document: Document) -> None:
         async with site.client.get(path) as response:
             is_json = response.content_type == "application/json"
             body = await response.json() if is_json else await response.text()
-            document.check_answer("get", template, response.status, response.content_type, body)
+            document.check_answer("get", template, response, body)
     for template, path, posted, headers in WRITES:
         async with site.client.post(path, json=posted, headers=headers) as response:
             body = await response.json()
-            document.check_answer("post", template, response.status, response.content_type, body)
+            document.check_answer("post", template, response, body)
             if posted is not None and path != "/hooks/alertmanager":  # unknown fields are welcome there
                 document.check_body(template, posted, fits=response.status < 300)
 
@@ -151,7 +176,7 @@ async def deliver_all(site: Site, document: Document) -> None:
         async with site.client.post(path_of(name), data=sent, headers=headers_of(name)) as response:
             told = await response.read()
             body = json.loads(told) if response.content_type == "application/json" and told else told.decode()
-            document.check_answer("post", intake_of(name).path, response.status, response.content_type, body)
+            document.check_answer("post", intake_of(name).path, response, body)
 
 
 async def test_real_answers_fit_it_in_good_times_and_bad() -> None:
