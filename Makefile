@@ -13,7 +13,7 @@ LOKI_DIR ?= $(HOME)/.cache/rollbackd
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-loki check format lint-fix lock wheel clean
+.PHONY: help demo test test-loki fuzz check format lint-fix lock wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ demo: $(VENV)/.core ## See a bad release caught and reverted, on this machine, i
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k word tests/unit" to choose, WORKERS=0 for one process)
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+fuzz: $(VENV)/.dev ## A million hostile inputs for every parser; hours (ARGS="syslog --inputs 10000")
+	@$(BIN)/python -m tools.fuzz $(ARGS)
 
 test-loki: $(VENV)/.dev ## Test the source `loki` against a real one (needs Go, which builds it in minutes the first time)
 	@LOKI="$$(sh tools/make_loki.sh $(LOKI_DIR))" $(BIN)/python -m pytest tests/system/real_loki.py $(ARGS)
