@@ -24,8 +24,9 @@ demo: $(VENV)/.core ## See a bad release caught and reverted, on this machine, i
 test: $(VENV)/.dev ## Run all tests (ARGS="-k word tests/unit" to choose, WORKERS=0 for one process)
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 
-fuzz: $(VENV)/.dev ## A million hostile inputs for every parser; hours (ARGS="syslog --inputs 10000")
+fuzz: $(VENV)/.dev ## A million hostile inputs for every parser, then for the API; hours (ARGS="syslog --inputs 10000")
 	@$(BIN)/python -m tools.fuzz $(ARGS)
+	$(if $(ARGS),,@$(BIN)/python -m tools.fuzz_api)
 
 test-loki: $(VENV)/.dev ## Test the source `loki` against a real one (needs Go, which builds it in minutes the first time)
 	@LOKI="$$(sh tools/make_loki.sh $(LOKI_DIR))" $(BIN)/python -m pytest tests/system/real_loki.py $(ARGS)
