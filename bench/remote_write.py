@@ -24,12 +24,15 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cramjam
+
+from rollbackd.intake.base import Delivery
+from rollbackd.intake.remote_write import Config, RemoteWrite
 
 SERIES = 100_000
 PER_REQUEST = 2_000
@@ -219,6 +222,34 @@ def pairs(count: int, series: int, rounds: int, settle: float) -> list[Pair]:
         print(f"\r{number + 1} of {count} pairs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return found
+
+
+class _Shop:
+    """The one service there is."""
+
+    names = frozenset({"shop"})
+
+    def known(self) -> frozenset[str]:
+        return self.names
+
+
+def written() -> Callable[[float, list[tuple[str, dict[str, str], float]]], int]:
+    """The road of the intake, for churn.py: takes in what a target shows at a moment, tells how much came of it."""
+    intake = RemoteWrite(Config(), _Shop())
+
+    def take(t: float, samples: list[tuple[str, dict[str, str], float]]) -> int:
+        now = 1.7e9 + t
+        stamp = b"\x10" + varint(int(now * 1000))
+        body = b"".join(
+            message(
+                1, labels(__name__=name, job="shop", **said) + message(2, b"\x09" + struct.pack("<d", value) + stamp)
+            )
+            for name, said, value in samples
+        )
+        intake.read(Delivery(body=body, headers={}, query={}, received_at=now))
+        return len(intake.settled(now + 8).observed)
+
+    return take
 
 
 def main() -> None:

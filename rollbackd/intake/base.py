@@ -54,12 +54,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     `accepted` are facts that must not be lost, deployments and alerts: on disk before the answer. `observed` are
     measurements and log lines, in order of time: fed and not kept. `dropped` counts items that were left out by reason
-    (a short stable label).
+    (a short stable label). `newest` is the moment of the newest measurement where what came of them is told later.
     """
 
     accepted: tuple[Accepted, ...] = ()
     observed: Sequence[AnyEvent] = ()
     dropped: Mapping[str, int] = {}
+    newest: float | None = None
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

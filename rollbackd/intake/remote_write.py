@@ -114,7 +114,8 @@ class RemoteWrite(Intake):
         self._heads = Heads(self._wanted)
         self._known: dict[bytes, Slot | Reason] = {}
         self._room = KNOWN_BYTES
-        self._epoch, self._cleared = -1, 0.0
+        self._services: frozenset[str] = frozenset()
+        self._epoch, self._cleared = 0, 0.0
 
     def read(self, delivery: Delivery) -> Taken:
         """What became certain is told by `settled`. Dropped, in samples: `unwanted` (in series), `unknown_service`,
@@ -123,11 +124,7 @@ class RemoteWrite(Intake):
         if not delivery.body:
             raise Rejected("the request is empty")
         self._inflow.begin(delivery.received_at)
-        crowded = self._room <= 0 and abs(delivery.received_at - self._cleared) > CLEARED_EVERY_S
-        if crowded or self._inflow.epoch != self._epoch:
-            self._known.clear()
-            self._room = KNOWN_BYTES
-            self._epoch, self._cleared = self._inflow.epoch, delivery.received_at
+        self._unlearn(delivery.received_at)
         tally = Tally()
         try:
             if version == V2:
@@ -140,6 +137,7 @@ class RemoteWrite(Intake):
             refused["unwanted"] += tally.unwanted
         return Taken(
             dropped=refused + self._inflow.take_dropped(),
+            newest=self._inflow.newest,
             samples=tally.samples,
             histograms=tally.histograms,
             exemplars=tally.exemplars,
@@ -195,12 +193,31 @@ class RemoteWrite(Intake):
         else:
             slot.take_histogram(t, histogram.buckets(slot.scale), histogram.start)
 
+    def _unlearn(self, now: float) -> None:
+        """Forget what no longer holds of what is remembered of series."""
+        inflow = self._inflow
+        crowded = self._room <= 0 and abs(now - self._cleared) > CLEARED_EVERY_S
+        if crowded or inflow.services is not self._services:
+            self._known.clear()
+            self._cleared, self._services = now, inflow.services
+        elif inflow.epoch != self._epoch:
+            for key in [key for key, slot in self._known.items() if _is_over(slot)]:
+                del self._known[key]
+        else:
+            return
+        self._epoch = inflow.epoch
+        self._room = KNOWN_BYTES - sum(map(len, self._known)) - ENTRY_BYTES * len(self._known)
+
     def _asked(self, key: bytes, labels: Callable[[bytes], Mapping[str, str]]) -> Slot | Reason:
         slot = self._inflow.slot(labels(key))
         if self._room > 0:
             self._room -= len(key) + ENTRY_BYTES
             self._known[key] = slot
         return slot
+
+
+def _is_over(slot: Slot | Reason) -> bool:
+    return slot == "too_many_series" if isinstance(slot, str) else slot.gone
 
 
 def _message(content_type: str) -> str:

@@ -10,7 +10,7 @@ Of each series an intake asks once what it stands for:
     dropped = inflow.take_dropped()     # what could not be used, to be told with the next delivery
 
 and remembers the answer by whatever is cheapest to look up, such as the bytes of the labels, as long as `inflow.epoch`
-stays the same. Series whose names are not in `inflow.wanted` need not even be asked about.
+and `inflow.services` stay the same. Series whose names are not in `inflow.wanted` need not even be asked about.
 
 What the samples of one series grew by counts as of the moment they were sampled, and is told, added up by service,
 version and second, once that moment has settled (`moments.SETTLE_S`). So an event holds whole scrapes, however many
@@ -61,6 +61,10 @@ REPLICA_LABELS = frozenset({"prometheus_replica", "__replica__"})
 LOOK_AROUND_S = 60.0
 """How often it is looked which series are still there."""
 
+MIN_ABSENT = 1000
+"""So many series that are not there are remembered at least; more only up to as many as ever were there at once, so
+that labels which come and go leave no hour's worth of them."""
+
 
 class Finder(Protocol):
     """Whose a series is."""
@@ -94,11 +98,13 @@ class Inflow:
         ignored: Collection[str] = REPLICA_LABELS,
     ) -> None:
         self.epoch = 0
-        """Another number after what `slot` said may no longer hold."""
+        """Another number after series were forgotten: their slots are `gone`, and there may be room for others."""
         self._uses = Uses(meanings, gauges, shared)
         self.wanted = self._uses.wanted
         """The metric names worth asking about."""
-        self._finder, self._generation = finder, finder.generation
+        self.services = finder.generation
+        """The services there are: another object after they changed, and with them whose a series is."""
+        self._finder = finder
         self._max_series, self._ignored = max_series, frozenset(ignored)
         self._receipt = Receipt()
         self._slots: dict[Key, Slot] = {}
@@ -108,17 +114,22 @@ class Inflow:
         self._levels: dict[tuple[Account, int], Level] = {}
         self._open: dict[Account, None] = {}
         self._looked_around = 0.0
+        self._most = MIN_ABSENT
 
     def begin(self, now: float) -> None:
         """What follows was received at `now`."""
-        self._receipt.now = now
+        self._receipt.now, self._receipt.newest = now, None
         if not self._receipt.since:
             self._receipt.since = now
-        generation = self._finder.generation
-        if generation is not self._generation and generation != self._generation:
-            self._generation = generation
-            self._forget([key for key, slot in self._slots.items() if slot.service.name not in self._generation])
-            self.epoch += 1
+        services = self._finder.generation
+        if services is not self.services and services != self.services:
+            self.services = services
+            self._forget([key for key, slot in self._slots.items() if slot.service.name not in services])
+
+    @property
+    def newest(self) -> float | None:
+        """The newest moment that a counter was sampled at since `begin`; None where nothing new of any came."""
+        return self._receipt.newest
 
     def settled(self, now: float) -> list[AnyEvent]:
         """What became certain by `now`, in order of time."""
@@ -232,26 +243,32 @@ class Inflow:
 
     def _look_around(self, now: float) -> None:
         best: dict[Service, dict[str, int]] = {}
-        gone: list[Key] = []
+        absent: list[tuple[float, Key]] = []
         for key, slot in self._slots.items():
-            if slot.present(now):
-                found = best.setdefault(slot.service, self._best())
-                for purpose, rank in slot.offers:
-                    if rank < found.get(purpose, rank + 1):
-                        found[purpose] = rank
-            elif now - slot.t > FORGET_AFTER_S:
-                gone.append(key)
+            if not slot.present(now):
+                absent.append((slot.t, key))
+                continue
+            found = best.setdefault(slot.service, self._best())
+            for purpose, rank in slot.offers:
+                if rank < found.get(purpose, rank + 1):
+                    found[purpose] = rank
         for service, present in best.items():
             before = service.best.get(REQUESTS)
             service.settle_for(present)
             self._tell_choice(service, before)
+        absent.sort()
+        self._most = max(self._most, len(self._slots) - len(absent))
+        surplus = len(absent) - self._most
+        gone = [key for n, (t, key) in enumerate(absent) if n < surplus or now - t > FORGET_AFTER_S]
         if gone:
             self._forget(gone)
-            self.epoch += 1
 
     def _forget(self, keys: Sequence[Key]) -> None:
+        self.epoch += 1
         for key in keys:
-            self._slots.pop(key).leave()
+            slot = self._slots.pop(key)
+            slot.gone = True
+            slot.leave()
         slots = self._slots.values()
         targets, services = {slot.target for slot in slots}, {slot.service for slot in slots}
         accounts = {slot.account for slot in slots} | self._open.keys()

@@ -30,6 +30,8 @@ class Receipt:
     now: float = 0.0
     since: float = 0.0
     """When the first delivery came."""
+    newest: float | None = None
+    """The newest moment that a counter was sampled at in the delivery at hand, if there is news in it."""
     blind_until: float = 0.0
     """Until then a series that is new to us may be an old one, which was refused before."""
     dropped: Counter[str] = field(default_factory=Counter)

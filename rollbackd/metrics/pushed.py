@@ -69,6 +69,9 @@ class Target:
         """Note a newer sample of it."""
         self.t = t
         self.looks += 1
+        newest = self.receipt.newest
+        if newest is None or t > newest:
+            self.receipt.newest = t
 
     def began(self, t: float, start: float) -> bool:
         """Whether a series of it whose first sample is this one began at 0 since we know its target."""
@@ -82,14 +85,17 @@ class Target:
 
 
 class Slot:
-    """One wanted series. `t` are the sender's moments in Unix seconds; `scale` makes seconds of a histogram's unit."""
+    """One wanted series. `t` are the sender's moments in Unix seconds; `scale` makes seconds of a histogram's unit.
 
-    __slots__ = ("account", "ended", "epoch", "offers", "receipt", "scale", "service", "t", "target")
+    Once it is `gone` its samples lead nowhere: ask for another one.
+    """
+
+    __slots__ = ("account", "ended", "epoch", "gone", "offers", "receipt", "scale", "service", "t", "target")
 
     def __init__(self, service: Service, account: Account, target: Target, offers: Sequence[Offer]) -> None:
         self.service, self.account, self.target, self.offers = service, account, target, offers
         self.receipt = account.receipt
-        self.scale = 1.0
+        self.scale, self.gone = 1.0, False
         self.t = self.ended = _NEVER
         self.epoch = -1
 

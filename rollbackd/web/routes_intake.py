@@ -94,8 +94,9 @@ class IntakeRoutes:
             reading = await self._desk.read(name, delivery, lambda: self._ready(name, intake))
         view = await self._backend.deliver(name, reading, delivery.received_at, actor)
         self._meter.delivery(name, view.accepted, view.duplicates, view.dropped)
-        if reading.observed:
-            self._meter.behind(name, delivery.received_at - reading.observed[-1].t)
+        newest = reading.observed[-1].t if reading.observed else reading.newest
+        if newest is not None:
+            self._meter.behind(name, delivery.received_at - newest)
         reply = intake.reply(delivery, reading, Told(accepted=view.accepted, duplicates=view.duplicates))
         return answer(view) if reply is None else _response(reply)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from rollbackd import registry
 from rollbackd.aiokit import SystemClock
@@ -233,6 +234,19 @@ def test_the_content_type_tells_the_message(content_type: str, status: int) -> N
     assert (rejected.value.status, rejected.value.code) == (status, "wrong_content_type")
 
 
+def test_what_is_forgotten_is_asked_about_again() -> None:
+    sender = Sender(max_series=3)
+    sender.send(scrape("checkout", NOW, 1, 0)[:3], NOW)
+    sender.send(scrape("search", NOW, 1, 0), NOW)
+    assert sender.dropped == {"too_many_series": 5, "unwanted": 1}
+    sender.intake.settled(NOW + 4000)
+    sender.send(scrape("search", NOW + 4000, 1, 0)[:2], NOW + 4000)
+    sender.send(scrape("search", NOW + 4015, 3, 0)[:2], NOW + 4015)
+    assert sender.dropped == {"too_many_series": 5, "unwanted": 1}
+    events = sender.intake.settled(NOW + 4030).observed
+    assert [(event.service, event.total) for event in events if isinstance(event, Requests)] == [("search", 2)]
+
+
 def test_what_is_of_no_use_is_remembered_within_bounds() -> None:
     sender = Sender()
     labels = {"code": "200", "path": "x" * 30_000}
@@ -248,8 +262,8 @@ def test_what_is_of_no_use_is_remembered_within_bounds() -> None:
 
 async def test_it_is_served_as_senders_expect_it() -> None:
     intake = build_intake("remote_write", Known(frozenset({"checkout"})))
-    backend = FakeBackend()
-    async with served(backend, intakes={"remote_write": intake}) as site:
+    backend, metrics = FakeBackend(), CollectorRegistry()
+    async with served(backend, intakes={"remote_write": intake}, metrics=metrics) as site:
 
         async def post(body: bytes, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
             sent = bearer("ingest") | SENT | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -257,7 +271,11 @@ async def test_it_is_served_as_senders_expect_it() -> None:
                 return answer.status, await answer.read(), answer.headers
 
         look = scrape("checkout", NOW, 1, 0)
+        assert (await post(snappy(request_v1(scrape("checkout", NOW - 30, 1, 0)))))[:2] == (204, b"")
+        assert metrics.get_sample_value("rollbackd_intake_behind_seconds", {"intake": "remote_write"}) == 30
         assert (await post(snappy(request_v1(look))))[:2] == (204, b"")
+        unwanted = {"intake": "remote_write", "reason": "unwanted"}
+        assert metrics.get_sample_value("rollbackd_intake_dropped_total", unwanted) == 2
         status, body, told = await post(snappy(request_v2(look)), Content_Type=V2_TYPE)
         assert (status, body) == (204, b"")
         assert told["X-Prometheus-Remote-Write-Samples-Written"] == "6"

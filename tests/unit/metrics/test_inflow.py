@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from rollbackd.metrics.inflow import Inflow
+from rollbackd.metrics.inflow import MIN_ABSENT, Inflow
 from rollbackd.metrics.presets import GaugeRow, Meaning
 from rollbackd.metrics.pushed import Slot
 from rollbackd.metrics.settings import Metrics, meanings
@@ -102,6 +102,14 @@ def test_the_first_samples_are_a_baseline_and_the_next_ones_count_what_was_new()
     push.requests(1090, 13)
     (event,) = push.later(15)
     assert event == Requests(t=START + 15, service="shop", total=93, errors=3)
+
+
+def test_the_newest_moment_of_a_delivery_is_told() -> None:
+    push = Pushing()
+    push.requests(1, t=START - 40)
+    assert push.inflow.newest == START - 40
+    push.requests(1, t=START - 40)
+    assert push.inflow.newest is None
 
 
 def test_one_scrape_counts_once_however_many_requests_it_came_in() -> None:
@@ -464,10 +472,32 @@ def test_series_that_come_and_go_leave_nothing() -> None:
     inflow = push.inflow
     kept = (inflow._slots, inflow._targets, inflow._parts, inflow._levels, inflow._services["shop"].accounts)
     assert all(len(one) <= 62 * 6 for one in kept), [len(one) for one in kept]
-    epoch = inflow.epoch
-    assert epoch > 10
+    assert inflow.epoch > 10
     push.later(4000)
     assert not any((inflow._slots, inflow._targets, inflow._parts, inflow._levels, inflow._services))
+
+
+def test_labels_that_come_and_go_leave_no_hours_worth_of_series() -> None:
+    push = Pushing(max_series=1_000_000)
+    push.requests(0)
+    for n in range(60):
+        push.later(60)
+        push.requests(60 * n)
+        push.send(*(("http_requests_total", {"code": "200", "session": f"{n}/{m}"}, 1.0) for m in range(100)))
+    push.later(60)
+    assert len(push.inflow._slots) < MIN_ABSENT + 1000
+    push.requests(60 * 60)
+    assert counted(push.later(10)) == [(None, 60, 0)]
+
+
+def test_an_outage_of_everything_forgets_nothing() -> None:
+    push = Pushing(max_series=1_000_000)
+    for n in range(2):
+        push.send(*(("http_requests_total", {"code": "200", "path": str(m)}, 10.0 * n) for m in range(3000)))
+        push.later(100)
+    push.later(1500)
+    push.send(*(("http_requests_total", {"code": "200", "path": str(m)}, 11.0) for m in range(3000)))
+    assert counted(push.later(10)) == [(None, 3000, 0)]
 
 
 def test_services_that_are_gone_are_forgotten_and_the_others_go_on() -> None:
@@ -475,10 +505,11 @@ def test_services_that_are_gone_are_forgotten_and_the_others_go_on() -> None:
     push.requests(10)
     push.requests(10, job="cart")
     push.later(15)
+    slot = push.slot("http_requests_total", {"code": "200", "job": "cart"})
     push.finder.generation = frozenset({"shop"})
-    epoch = push.inflow.epoch
     push.requests(15)
-    assert push.inflow.epoch != epoch
+    assert push.inflow.services == {"shop"}
+    assert slot.gone
     labels = {"__name__": "http_requests_total", "code": "200", "job": "cart", "instance": "a:80"}
     assert push.inflow.slot(labels) == "unknown_service"
     assert counted(push.later(15)) == [(None, 5, 0)]
