@@ -171,23 +171,24 @@ class Inflow:
     def _joined(self, key: Key, name: str, labels: Labels, use: Use) -> Slot | Reason:
         service = self._service(key[0])
         account = self._account(service, self._finder.version(labels))
-        offers = use.offers(self._uses.gauges)
         target = self._target(service, base_name(name), labels)
         slot: Slot
         if use.row >= 0:
             level = self._level(service, account, use.row)
-            slot = LevelSlot(service, account, target, offers, level, rate=self._uses.gauges[use.row].kind == "rate")
+            slot = LevelSlot(
+                service, account, target, use.offers, level, rate=self._uses.gauges[use.row].kind == "rate"
+            )
         elif use.whole:
             histogram = Distribution(service, account, target, use.places, use.roles)
-            slot = HistogramSlot(service, account, target, offers, histogram)
+            slot = HistogramSlot(service, account, target, use.offers, histogram)
         elif use.bucket:
             bound = bound_text(labels.get("le", ""), use.scale)
             if bound is None:
                 return "unwanted"
             classic = self._classic(labels, service, account, target, use)
-            slot = BucketSlot(service, account, target, offers, classic, bound)
+            slot = BucketSlot(service, account, target, use.offers, classic, bound)
         else:
-            slot = CounterSlot(service, account, target, offers, use.roles)
+            slot = CounterSlot(service, account, target, use.offers, use.roles)
         slot.scale = use.scale
         self._slots[key] = slot
         self._offer(service, slot)

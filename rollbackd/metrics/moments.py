@@ -18,6 +18,9 @@ QUIET_S = 3.0
 LATE_S = 30.0
 """What comes so late after its moment was told of counts as of the newest moment told; later still, as of its own."""
 
+AHEAD_S = 10.0
+"""A sender's clock may be ahead of ours by so much; what is sampled later still counts as of its arrival."""
+
 REACH_S = MAX_BACKWARDS_S - 30.0
 """Growth that was sampled longer ago than this is no news: it is dropped. The engine's bound, less the time that an
 event may take to reach it."""
@@ -99,7 +102,8 @@ class Account:
             return None
         if self.settled - LATE_S <= t < self.settled:
             t = self.settled
-        t = min(t, now)
+        if t > now + AHEAD_S:
+            t = now
         found = self.moments.get(int(t))
         if found is None:
             found = self.moments[int(t)] = Moment(t, now)
@@ -112,7 +116,7 @@ class Account:
         for second in sorted(self.moments):
             moment = self.moments[second]
             # A clock that was set back must not keep them: then they count as of now.
-            if 0 <= now - moment.t < SETTLE_S or 0 <= now - moment.opened < QUIET_S:
+            if -AHEAD_S <= now - moment.t < SETTLE_S or 0 <= now - moment.opened < QUIET_S:
                 break
             del self.moments[second]
             t = min(moment.t, now)

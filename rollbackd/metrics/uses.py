@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rollbackd.metrics.exposition import Series
 from rollbackd.metrics.presets import GaugeRow, Meaning, Selection
 from rollbackd.metrics.pushed import ERROR, REQUEST, REQUESTS, Offer
 
 _COUNT, _BUCKET = "_count", "_bucket"
+_NOTHING: Mapping[int, int] = {}
 
 
 def latency_purpose(rank: int) -> str:
@@ -27,23 +28,16 @@ class Use:
     """What one series stands for. Keys are ranks: the places of meanings, the first present one is used.
 
     `roles` tell what it counts, `places` which of the meaning's latencies it is. `bucket` says that it is one bucket
-    of such a histogram, `row` that it belongs to a level.
+    of such a histogram, `row` that it belongs to a level. `offers` are what it could serve for.
     """
 
-    roles: Mapping[int, int] = field(default_factory=dict)
-    places: Mapping[int, int] = field(default_factory=dict)
-    scale: float = 1.0
-    bucket: bool = False
-    whole: bool = False
-    row: int = -1
-
-    def offers(self, gauges: Sequence[GaugeRow]) -> list[Offer]:
-        """What it could serve for."""
-        found = [(REQUESTS, rank) for rank, role in self.roles.items() if role & REQUEST]
-        found += [(latency_purpose(rank), place) for rank, place in self.places.items()]
-        if self.row >= 0:
-            found.append((level_purpose(gauges[self.row].name), self.row))
-        return found
+    roles: Mapping[int, int]
+    places: Mapping[int, int]
+    scale: float
+    bucket: bool
+    whole: bool
+    row: int
+    offers: Sequence[Offer]
 
 
 class Uses:
@@ -67,6 +61,7 @@ class Uses:
             self._levels.setdefault(gauge.source.metric, []).append(row)
         buckets = {name + _BUCKET for name in self._histograms}
         counted_whole = {name.removesuffix(_COUNT) for name in self._counters if name.endswith(_COUNT)}
+        self._known: dict[tuple[object, ...], Use] = {}
         self.wanted = frozenset({*self._counters, *self._histograms, *buckets, *counted_whole, *self._levels})
         """The names of metrics that can stand for anything, as series have them."""
 
@@ -75,9 +70,29 @@ class Uses:
         series = Series(name, name, dict(labels))
         return self._counter(series) or self._bucket(series) or self._whole(series) or self._level(series, service)
 
+    def _use(
+        self,
+        roles: Mapping[int, int] = _NOTHING,
+        places: Mapping[int, int] = _NOTHING,
+        *,
+        scale: float = 1.0,
+        bucket: bool = False,
+        whole: bool = False,
+        row: int = -1,
+    ) -> Use:
+        """The same object for all series that stand for the same: there are many of them, and few uses."""
+        key = (*roles.items(), None, *places.items(), scale, bucket, whole, row)
+        if key not in self._known:
+            offers = [(REQUESTS, rank) for rank, role in roles.items() if role & REQUEST]
+            offers += [(latency_purpose(rank), place) for rank, place in places.items()]
+            if row >= 0:
+                offers.append((level_purpose(self.gauges[row].name), row))
+            self._known[key] = Use(roles, places, scale, bucket, whole, row, tuple(offers))
+        return self._known[key]
+
     def _counter(self, series: Series) -> Use | None:
         roles = self._roles(series, series.name, 0)
-        return Use(roles=roles) if roles else None
+        return self._use(roles) if roles else None
 
     def _roles(self, series: Series, metric: str, more: int) -> dict[int, int]:
         roles: dict[int, int] = {}
@@ -90,12 +105,12 @@ class Uses:
         if not series.name.endswith(_BUCKET):
             return None
         places, scale = self._places(series, series.name.removesuffix(_BUCKET), 1)
-        return Use(places=places, scale=scale, bucket=True) if places else None
+        return self._use(places=places, scale=scale, bucket=True) if places else None
 
     def _whole(self, series: Series) -> Use | None:
         roles = self._roles(series, series.name + _COUNT, 1)
         places, scale = self._places(series, series.name, 0)
-        return Use(roles=roles, places=places, scale=scale, whole=True) if roles or places else None
+        return self._use(roles, places, scale=scale, whole=True) if roles or places else None
 
     def _places(self, series: Series, metric: str, more: int) -> tuple[dict[int, int], float]:
         """Of a histogram that comes whole and as series, the first is used: it tells more, or the same."""
@@ -111,5 +126,5 @@ class Uses:
         for row in self._levels.get(series.name, ()):
             gauge = self.gauges[row]
             if gauge.source.holds(series) and (not gauge.shared or service in self._shared):
-                return Use(row=row)
+                return self._use(row=row)
         return None

@@ -171,13 +171,17 @@ def test_the_first_error_of_a_known_process_counts() -> None:
     assert counted(push.later(10)) == [(None, 104, 4)]
 
 
-def test_a_series_that_only_came_later_than_its_siblings_is_a_baseline() -> None:
+@pytest.mark.parametrize(("every", "looks"), [(15, 1), (60, 1), (4, 4)])
+def test_a_series_that_only_came_later_than_its_siblings_is_a_baseline(every: int, looks: int) -> None:
     """After a restart of ours, the other requests of a scrape may come seconds, or one scrape, later."""
     push = Pushing()
-    push.requests(1000)
-    push.later(15)
-    push.requests(1100, 900_000)
-    assert counted(push.later(10)) == [(None, 100, 0)]
+    events: list[AnyEvent] = []
+    for n in range(looks):
+        push.requests(100 * n)
+        events += push.later(every)
+    push.requests(100 * looks, 900_000)
+    events += push.later(10)
+    assert sum(total for _, total, _ in counted(events)) == 100 * looks
 
 
 def test_another_process_of_a_known_service_is_a_baseline() -> None:
@@ -249,16 +253,61 @@ def test_a_moment_ahead_of_ours_counts_as_of_now() -> None:
     assert START + 15 <= event.t <= push.now
 
 
+def test_a_sender_that_lags_behind_is_heard_out_before_its_moment_is_told() -> None:
+    push = Pushing()
+    push.requests(0, 0, t=push.now - 60)
+    push.later(15)
+    scraped = push.now - 60
+    push.requests(90, t=scraped)
+    push.later(2)
+    push.send(("http_requests_total", {"code": "500"}, 3), t=scraped)
+    assert counted(push.later(10)) == [(None, 93, 3)]
+
+
+def test_a_sender_whose_clock_is_a_little_ahead_is_heard_out_too() -> None:
+    push = Pushing()
+    push.requests(0, 0, t=push.now + 5)
+    push.later(15)
+    scraped = push.now + 5
+    push.requests(90, t=scraped)
+    push.later(4)
+    push.send(("http_requests_total", {"code": "500"}, 3), t=scraped)
+    (event,) = push.later(10)
+    assert event == Requests(t=scraped, service="shop", total=93, errors=3)
+
+
+def test_a_clock_of_ours_that_is_set_back_keeps_nothing_back() -> None:
+    push = Pushing()
+    push.requests(0)
+    push.later(15)
+    push.requests(7)
+    push.now -= 200
+    (event,) = push.later(5)
+    assert event == Requests(t=START + 15 - 200 + 1, service="shop", total=7, errors=0)
+
+
+def test_failures_that_outnumber_requests_are_requests() -> None:
+    """As they can where the two are counted apart."""
+    own = Metrics.model_validate({"requests": "calls", "errors": "failures"})
+    push = Pushing(meanings("auto", own, None))
+    for failures in (0, 5):
+        push.send(("calls", {}, 10), ("failures", {}, failures))
+        push.later(4)
+    assert counted(push.later(10)) == [(None, 5, 5)]
+
+
 def test_an_event_is_never_told_before_one_that_was_told() -> None:
     """Where a second sender lags by some seconds."""
     push = Pushing()
     events: list[AnyEvent] = []
     for n in range(6):
         push.requests(100 * n)
-        push.requests(10 * n, t=push.now - 12, instance="b:80")
-        events = push.later(15)
-        assert [event.t for event in events] == sorted(event.t for event in events)
-    assert sum(total for _, total, _ in counted(events)) == 110
+        events += push.later(13)
+        push.requests(10 * n, t=push.now - 20, instance="b:80")
+        events += push.later(2)
+    events += push.later(10)
+    assert [event.t for event in events] == sorted(event.t for event in events)
+    assert sum(total for _, total, _ in counted(events)) == 550
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
@@ -341,6 +390,19 @@ def test_buckets_count_when_all_of_one_moment_have_come() -> None:
     push.send(second, last, t=scraped)
     (event,) = [one for one in push.later(6) if isinstance(one, Latency)]
     assert event == Latency(t=scraped, service="shop", buckets={"0.1": 10, "1": 20, "+Inf": 30})
+
+
+def test_which_buckets_there_are_is_known_when_the_first_look_has_come_whole() -> None:
+    push = Pushing()
+    push.requests(0)
+    for n in (1, 2):
+        scraped = push.now
+        first, second, last = buckets(10 * n, 20 * n, 30 * n)
+        push.send(first, last, t=scraped)
+        push.later(3)
+        push.send(second, t=scraped)
+        push.later(2)
+    assert histograms(push.later(10)) == [{"0.1": 10, "1": 20, "+Inf": 30}]
 
 
 def test_a_moment_without_all_buckets_is_left_out_and_the_next_carries_it() -> None:
@@ -460,6 +522,23 @@ def test_no_more_series_are_followed_than_allowed() -> None:
     refused = {"__name__": "http_requests_total", "job": "shop", "instance": "a:80", "code": "503"}
     push.inflow.begin(push.now)
     assert push.inflow.slot(refused) == "too_many_series"
+
+
+def test_a_series_that_was_refused_is_a_baseline_once_there_is_room_for_it() -> None:
+    """It is no new one, though its process is known."""
+    push = Pushing(max_series=2)
+    events: list[AnyEvent] = []
+    push.requests(0, instance="b:80")
+    for n in range(70):
+        push.requests(10 * n)
+        if n < 30:
+            failures = {"__name__": "http_requests_total", "code": "500", "job": "shop", "instance": "a:80"}
+            assert push.inflow.slot(failures) == "too_many_series"
+        elif n > 62:
+            push.send(("http_requests_total", {"code": "500"}, 5000 + n))
+        events += push.later(60)
+    assert counted(events)[-1] == (None, 11, 1)
+    assert max(errors for _, _, errors in counted(events)) == 1
 
 
 def test_series_that_come_and_go_leave_nothing() -> None:
