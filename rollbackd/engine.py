@@ -44,7 +44,7 @@ MAX_ROLLBACKS = 100
 """Moments of past rollbacks remembered, of a service and of the fleet."""
 
 
-class Peek(msgspec.Struct, frozen=True, kw_only=True):
+class Peek(msgspec.Struct, frozen=True):
     """One service as the engine sees it now. `ends_at` is the earliest end of the open watch."""
 
     current: str | None
@@ -330,14 +330,8 @@ class Engine:
             verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict(evidence, scene)
             ends_at = watch.bakes_from + (policy.verify_for if watch.is_rollback else policy.bake)
         best = state.releases.last_known_good(other_than="")
-        return Peek(
-            current=state.releases.current,
-            last_known_good=best.version if best is not None else None,
-            verdict=verdict,
-            watch=watch,
-            ends_at=ends_at,
-            evidence=evidence,
-        )
+        good = best.version if best is not None else None
+        return Peek(state.releases.current, good, verdict, watch, ends_at, evidence)
 
     def counted_until(self, service: str) -> float | None:
         """The newest moment of which requests or latencies of the service are known."""
@@ -382,11 +376,9 @@ class Engine:
         """
         state = self._state.services.setdefault(service, ServiceState())
         for version, standing, first_seen, changed_at in sorted(releases, key=lambda one: one[2]):
-            record = state.releases.sight(version, first_seen, standing)
-            record.standing, record.changed_at = standing, changed_at
-            record.good_at = changed_at if standing == "good" else None
-        record_in_place = state.releases.known.get(current or "")
-        if record_in_place is None or record_in_place.standing != "baking":
+            state.releases.recall(version, standing, first_seen, changed_at)
+        in_place = state.releases.known.get(current or "")
+        if in_place is None or in_place.standing != "baking":
             state.releases.current = current
 
     def snapshot(self) -> bytes:

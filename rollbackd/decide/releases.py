@@ -41,6 +41,12 @@ class Releases(msgspec.Struct):
         if standing == "good":
             record.good_at = at
 
+    def recall(self, version: str, standing: Standing, first_seen: float, changed_at: float) -> None:
+        """Take over what somebody else remembers of a release."""
+        record = self.sight(version, first_seen, standing)
+        record.standing, record.changed_at = standing, changed_at
+        record.good_at = changed_at if standing == "good" else None
+
     def last_known_good(self, other_than: str) -> ReleaseRecord | None:
         """The release to go back to: the newest that finished its bake good; else one that was there before us.
 

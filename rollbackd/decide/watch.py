@@ -19,9 +19,9 @@ class Watch(msgspec.Struct):
     `bakes_from` is when its bake began: the deployment, or later where it had to begin anew. `healthy_since` is since
     when, without a break, a rollback's own watch has found the service back at its baseline. `held` names the guards
     that keep a conviction from being acted upon, and `held_at` is when they were last asked. `excuse` is what else
-    explains the trouble that a rule convicts for, while it does, and `excused_at` is when one was last found. `unfed` are
-    the rules that have seen nothing since the deployment, each with whether signals from before it have come in after it:
-    a source may read the past late.
+    explains the trouble that a rule convicts for, while it does, and `excused_at` is when one was last found. `unfed`
+    are the rules that have seen nothing since the deployment, each with whether signals from before it have come in
+    after it: a source may read the past late.
     """
 
     service: str

@@ -11,9 +11,9 @@ import msgspec
 
 from rollbackd.adapter import Adapter
 from rollbackd.intake.base import Delivery, Intake, IntakeContext, Reading, Rejected, ServiceNames
-from rollbackd.intake.pushed_lines import Batch, LineSettings, PushedLines, Stream
+from rollbackd.intake.pushed_lines import Batch, PushedLines, PushedLineSettings, Stream
 from rollbackd.intake.reading import unix
-from rollbackd.logs.formats import level_of
+from rollbackd.logs.levels import level_of
 
 TEXT = "text/plain"
 JSON_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/json"})
@@ -32,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
 
 
-class Config(LineSettings):
+class Config(PushedLineSettings):
     """How lines find their service, and how they are read."""
 
 

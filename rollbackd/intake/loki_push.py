@@ -15,16 +15,16 @@ from pydantic import Field
 from rollbackd.adapter import Adapter
 from rollbackd.fields import Size
 from rollbackd.intake.base import Decoder, Delivery, Intake, IntakeContext, Reading, Rejected, Reply, ServiceNames, Told
-from rollbackd.intake.pushed_lines import Batch, LineSettings, PushedLines, Stream
+from rollbackd.intake.pushed_lines import Batch, PushedLines, PushedLineSettings, Stream
 from rollbackd.intake.snappy import unsnappy
-from rollbackd.logs.formats import level_of
+from rollbackd.logs.levels import level_of
 from rollbackd.logs.loki_push import Malformed, Pushed, PushedStream, read_json, read_protobuf
 
 LEVELS = ("level", "detected_level", "severity")
 """Labels, and then metadata of the line, that tell its level."""
 
 
-class Config(LineSettings):
+class Config(PushedLineSettings):
     """How pushed lines find their service, and how they are read."""
 
     max_bytes: Annotated[Size, Field(gt=0)] = 8 * 1024 * 1024

@@ -21,14 +21,14 @@ from rollbackd.adapter import Adapter
 from rollbackd.fields import Size
 from rollbackd.intake.base import Delivery, Intake, IntakeContext, Reading, Reply, ServiceNames, Told
 from rollbackd.intake.otlp import CONTENT_TYPES, labels, message, reply, text
-from rollbackd.intake.pushed_lines import Batch, LineSettings, PushedLines, Stream
-from rollbackd.logs.formats import Level, level_of
+from rollbackd.intake.pushed_lines import Batch, PushedLines, PushedLineSettings, Stream
+from rollbackd.logs.levels import Level, level_of
 
 _SEVERITIES: tuple[Level, ...] = ("debug", "debug", "info", "warning", "error", "critical")
 """Severity numbers 1 to 24 in fours: trace, debug, info, warn, error, fatal."""
 
 
-class Config(LineSettings):
+class Config(PushedLineSettings):
     """How log records find their service. Resource attributes count as labels: `service.name` is `service_name`."""
 
     service_labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("service_name", "k8s_deployment_name", "service")

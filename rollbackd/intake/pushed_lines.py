@@ -14,14 +14,16 @@ from rollbackd.intake.base import Delivery, Reading, ServiceNames
 from rollbackd.intake.matching import Matcher, Matching
 from rollbackd.intake.reading import REACH_S
 from rollbackd.intake.repeats import Repeats
-from rollbackd.logs.formats import Folder, Format, Level, Line, LineReader
+from rollbackd.logs.formats import Folder, Line, LineReader
+from rollbackd.logs.levels import Level
+from rollbackd.logs.settings import LineSettings
 from rollbackd.model import Log
 
 MAX_STREAMS = 10_000
 """Streams of one delivery that are told apart; lines of further ones are dropped."""
 
 
-class LineSettings(Matching):
+class PushedLineSettings(Matching, LineSettings):
     """How pushed lines find their service, and how they are read."""
 
     service_labels: Annotated[tuple[str, ...], Field(min_length=1)] = (
@@ -35,10 +37,6 @@ class LineSettings(Matching):
     """Labels to look at, in this order: the first whose value is a configured service's name tells the service."""
     version_labels: tuple[str, ...] = ("version", "service_version", "app_kubernetes_io_version")
     """Labels to look at for the version: the first that is there, and neither empty nor `unknown`, tells it."""
-    format: Format = "auto"
-    """What lines look like: `auto` tells each for itself; `plain`, `json`, `logfmt`."""
-    version_field: str | None = None
-    """A field of JSON or logfmt lines that names the release, where no label does."""
     max_line: Annotated[Size, Field(ge=256)] = 64 * 1024
     """Longer lines are cut, and counted as `line_too_long`."""
     max_bytes: Annotated[Size, Field(gt=0)] = 4 * 1024 * 1024
@@ -62,7 +60,7 @@ class Batch:
     Dropped are `unknown_service`, `too_old` and `too_many_streams`; `line_too_long` were cut.
     """
 
-    def __init__(self, config: LineSettings, matcher: Matcher, reader: LineReader, received_at: float) -> None:
+    def __init__(self, config: PushedLineSettings, matcher: Matcher, reader: LineReader, received_at: float) -> None:
         self.dropped: Counter[str] = Counter()
         self._config, self._matcher, self._reader, self._now = config, matcher, reader, received_at
         self._streams: list[Stream] = []
@@ -145,9 +143,9 @@ class Batch:
 class PushedLines:
     """Reads deliveries of lines, each once."""
 
-    def __init__(self, config: LineSettings, services: ServiceNames) -> None:
+    def __init__(self, config: PushedLineSettings, services: ServiceNames) -> None:
         self._config, self._matcher = config, Matcher(config, services)
-        self._reader = LineReader(config.format, config.version_field)
+        self._reader = config.reader()
         self._repeats = Repeats()
 
     def read(self, delivery: Delivery, fill: Callable[[Batch], None]) -> Reading:

@@ -12,7 +12,8 @@ from typing import cast
 
 import msgspec
 
-from rollbackd.logs.formats import Level, Line, LineReader, level_of
+from rollbackd.logs.formats import Line, LineReader
+from rollbackd.logs.levels import Level, level_of
 
 FIELDS = ("MESSAGE", "MESSAGE_ID", "N_DROPPED", "PRIORITY", "SYSLOG_IDENTIFIER", "_PID")
 """What of an entry is asked for; its cursor and times always come with it."""
@@ -66,7 +67,11 @@ class EntryReader(LineReader):
 
     def read(self, text: str, given: Level | None = None) -> Line:
         line, entry = super().read(text, given), self.entry
-        return line if entry is None else Line(entry.level(line.level), line.message, line.version or entry.version)
+        if entry is None:
+            return line
+        rule = self.rules.first(text) if self.rules is not None else None
+        level = line.level if rule is not None and rule.level is not None else entry.level(line.level)
+        return Line(level, line.message, line.version or entry.version)
 
     def whole(self, text: str) -> Line:
         """A message of several lines as one record: its first line tells the level."""

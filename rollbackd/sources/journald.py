@@ -15,8 +15,9 @@ import structlog
 from pydantic import AfterValidator, Field, model_validator
 
 from rollbackd.adapter import Adapter
-from rollbackd.fields import Model, Size
-from rollbackd.logs.formats import Format
+from rollbackd.fields import Size
+from rollbackd.logs.rules import Rules
+from rollbackd.logs.settings import LineSettings
 from rollbackd.sources import journal_entry, journalctl
 from rollbackd.sources.base import Sink, Source, SourceContext
 from rollbackd.sources.journal_entry import Entry, EntryReader
@@ -66,7 +67,7 @@ Words: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 FieldName: TypeAlias = Annotated[str, AfterValidator(_field)]
 
 
-class JournaldConfig(Model):
+class JournaldConfig(LineSettings):
     """Entries of systemd's journal: those of a unit, of an identifier, or with certain fields."""
 
     unit: UnitName | Annotated[tuple[UnitName, ...], Field(min_length=1)] | None = None
@@ -79,8 +80,6 @@ class JournaldConfig(Model):
     """The user whose units are meant, by name or number; without it they are the system's."""
     directory: Path | None = None
     """The folder of the journal, where it is not this machine's own."""
-    format: Format = "auto"
-    """What messages are; `auto` tells each for itself."""
     version_field: str | None = None
     """The field that names the release: of JSON or logfmt messages, or of the journal."""
     max_line: Annotated[Size, Field(ge=256, le=128 * 1024)] = 64 * 1024
@@ -230,7 +229,7 @@ class _Following:
         self.place, self.heard_at, self.quiet = place, now, False
         self._config, self._sink, self._teller = config, sink, teller
         self._entries = Entries()
-        self._reader = EntryReader(config.format, config.version_field)
+        self._reader = EntryReader(config.format, config.version_field, Rules(config.rules) if config.rules else None)
         self._folding = Folding(self._reader, config.max_line, place)
 
     async def take(self, data: bytes) -> None:

@@ -10,8 +10,8 @@ from yarl import URL
 from rollbackd.adapter import Adapter
 from rollbackd.errors import ConfigError
 from rollbackd.fields import Duration, Size
-from rollbackd.logs.formats import Format, LineReader
 from rollbackd.logs.loki import ENCODING_HEADERS, Entries, Foreign, NotLines, read_answer, selector
+from rollbackd.logs.settings import LineSettings
 from rollbackd.sources.base import Sink, Source, SourceContext
 from rollbackd.sources.http import Answer, BadAnswer, HttpClient, HttpOptions, HttpUrl, Unreachable
 from rollbackd.sources.kept import Kept
@@ -38,7 +38,7 @@ Header = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class LokiConfig(HttpOptions):
+class LokiConfig(HttpOptions, LineSettings):
     """Grafana Loki, or what speaks its HTTP API."""
 
     url: HttpUrl = Field(repr=False)
@@ -61,13 +61,9 @@ class LokiConfig(HttpOptions):
     """How long one answer may take."""
     max_bytes: Annotated[Size, Field(ge=64 * 1024)] = 8 * 1024 * 1024
     """The largest answer that is read, counted after decompression; where it is larger, fewer lines are asked for."""
-    format: Format = "auto"
-    """What the lines are; `auto` tells each line for itself."""
     version_label: str | None = None
     """The label or structured metadata that names the release; left out, `version`, else `service_version`, else
     `app_kubernetes_io_version`."""
-    version_field: str | None = None
-    """The field of JSON or logfmt lines that names the release, where no label does."""
     max_line: Annotated[Size, Field(ge=256)] = 64 * 1024
     """Longer lines are cut, and counted as `line_too_long`."""
 
@@ -101,7 +97,7 @@ class Reading:
         self._config, self._clock, self._sink, self._http = config, context.clock, sink, http
         self._place, self._kept = place, kept
         self._query = config.for_service(context.service)
-        reader = LineReader(config.format, config.version_field)
+        reader = config.reader()
         self._records = Records(context.service, context.clock, sink, reader, config.max_line, config.version_label)
         self._saved_at = self._asked_at = context.clock.monotonic()
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rollbackd.aiokit import Clock
-from rollbackd.logs.formats import MAX_VERSION, Folder, Level, Line, LineReader, level_of
+from rollbackd.logs.formats import MAX_VERSION, Folder, Line, LineReader
+from rollbackd.logs.levels import Level, level_of
 from rollbackd.logs.loki import Entry
 from rollbackd.model import Log
 from rollbackd.sources.base import Sink

@@ -9,8 +9,10 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from rollbackd.adapter import Adapter
-from rollbackd.fields import Model, Size
-from rollbackd.logs.formats import MAX_VERSION, Folder, Format, Line, LineReader, level_of
+from rollbackd.fields import Size
+from rollbackd.logs.formats import MAX_VERSION, Folder, Line
+from rollbackd.logs.levels import level_of
+from rollbackd.logs.settings import LineSettings
 from rollbackd.logs.syslog import Message
 from rollbackd.model import MAX_BACKWARDS_S, Log
 from rollbackd.sources.base import Sink, Source, SourceContext
@@ -41,7 +43,7 @@ Listen = Annotated[
 ]
 
 
-class SyslogConfig(Model):
+class SyslogConfig(LineSettings):
     """Lines that come by the syslog protocol."""
 
     listen: Listen = ("udp://127.0.0.1:5514", "tcp://127.0.0.1:5514")
@@ -50,10 +52,6 @@ class SyslogConfig(Model):
     """The app-name (tag) of this service's lines, or several, with `*` for any text; left out, the service's name."""
     host: Patterns = ()
     """The hosts they come from, with `*` for any text; left out, any. What names none has its sender's address."""
-    format: Format = "auto"
-    """What the messages are; `auto` tells each for itself, `plain`, `json` and `logfmt` try that alone."""
-    version_field: str | None = None
-    """What names the release: a parameter of the structured data, or a field of JSON or logfmt messages."""
     max_line: Annotated[Size, Field(ge=256, le=MAX_MESSAGE)] = MAX_MESSAGE
     """Longer messages are cut, and counted as `line_too_long`."""
     tls: ServerTls | None = None
@@ -70,7 +68,7 @@ class Records:
     """Makes records of one service's messages: a stack trace sent line by line is one."""
 
     def __init__(self, config: SyslogConfig) -> None:
-        self._reader = LineReader(config.format, config.version_field)
+        self._reader = config.reader()
         self._version_field, self._max_line = config.version_field, config.max_line
         self._open: OrderedDict[tuple[str | None, ...], _Process] = OrderedDict()
 

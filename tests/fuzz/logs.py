@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rollbackd.docker.output import Frames, NotFramed, Piece, Terminal
 from rollbackd.logs import framing, loki, loki_push, syslog
-from rollbackd.logs.formats import Folder, Format, LineReader
+from rollbackd.logs.formats import Format, LineReader
 from rollbackd.logs.loki import Entries
-from rollbackd.sources.log_file import Lines
+from rollbackd.logs.sieve import Sieve
+from rollbackd.sources import journal_entry
+from rollbackd.sources.journalctl import Entries as JournalEntries
 from rollbackd.sources.loki_records import Records
 from tests.fuzz.parser import Parser, Read, halves, keepable, pure, run
 from tests.support.backend import NOW
@@ -21,17 +24,12 @@ LONGEST = 4096
 
 
 def records(form: Format) -> Read:
-    """Lines of a file, folded into records."""
+    """Blocks of a file, sifted into records."""
 
     def read(data: bytes) -> object:
-        lines, folder = Lines(LONGEST), Folder(LineReader(form, "app.version"), LONGEST)
-        texts = [text for piece in halves(data) for text in lines.feed(piece)] + lines.flush()
-        found = [line for text in texts if (line := folder.take(text)) is not None]
-        last = folder.flush()
-        found += [last] if last is not None else []
-        for line in found:
-            assert len(line.message) <= LONGEST
-        return len(found), [(line.level, line.version is None) for line in found[:3]]
+        sieve = Sieve(LineReader(form, "app.version"), LONGEST)
+        found = [line for piece in halves(data) for line in sieve.feed(piece)]
+        return [(line.level, line.message, line.version) for line in [*found, *sieve.flush()]]
 
     return read
 
@@ -75,9 +73,28 @@ def loki_lines(reads: Callable[[bytes], Entries]) -> Read:
         for entry in found.entries:
             run(records.take(entry))
         run(records.flush(int((NOW + 60) * 1e9)))
-        return keepable(sink.events), found.unreadable, found.dropped, sorted(sink.drops)
+        return keepable(sink.events), found.unreadable, sorted(sink.drops)
 
     return read
+
+
+def container_output(data: bytes) -> object:
+    """What a container printed, with and without a terminal."""
+    found: list[Piece | None] = []
+    for parts in (Frames(), Terminal()):
+        try:
+            found += [piece for part in halves(data) for piece in parts.feed(part)]
+        except NotFramed:
+            found.append(None)
+    return [(one.stream, one.stamp is None, one.ends) if one is not None else None for one in found[:3]], len(found)
+
+
+def journal(data: bytes) -> object:
+    """journalctl's lines of JSON as entries."""
+    reader = JournalEntries()
+    lines = [line for part in halves(data) for line in reader.feed(part)]
+    entries = [journal_entry.read(line, "RELEASE") for line in [*lines, data]]
+    return [(one.priority, one.failure, one.version is None) if one is not None else None for one in entries[:3]]
 
 
 def loki_labels(data: bytes) -> object:
@@ -90,7 +107,7 @@ def _answers(*names: str) -> Sequence[bytes]:
 
 
 def _records(form: Format) -> Parser:
-    covers = ["rollbackd.logs.formats", "rollbackd.sources.log_file"]
+    covers = ["rollbackd.logs.formats", "rollbackd.logs.sieve", "rollbackd.logs.harmless", "rollbackd.sources.log_file"]
     seeds = [RECORDS, *RECORDS.splitlines(keepends=True)]
     return Parser(f"lines:{form}", covers, lambda: records(form), seeds, words=MARKS)
 
@@ -117,6 +134,17 @@ SYSLOG = [
     b"<11>checkout: failed",
 ]
 
+CONTAINER = [
+    bytes([1, 0, 0, 0, 0, 0, 0, 36]) + b"2023-11-14T22:13:20.003000000Z hello",
+    bytes([2, 0, 0, 0, 0, 0, 0, 35]) + b"2023-11-14T22:13:20.003000000Z oops",
+    b"2023-11-14T22:13:20.003000000Z hello\r\n2023-11-14T22:13:21Z there\r\n",
+]
+
+JOURNAL = [
+    b'{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1700000000000000","MESSAGE":"failed","PRIORITY":"3","_PID":"7"}\n',
+    b'{"__CURSOR":"s=1;i=3","__REALTIME_TIMESTAMP":"1700000000000001","MESSAGE":[255,104,105],"RELEASE":["v2","v3"]}\n',
+]
+
 FRAMES = [b"".join(b"%d %s" % (len(one), one) for one in SYSLOG), b"\n".join(SYSLOG) + b"\n", b"3000 " + b"x" * 3100]
 
 MARKS = [b"{", b"}", b"[", b"]", b"<", b">", b'"', b"\\", b"=", b" ", b"- ", b"\t", b"\n", b"\r\n", b"\0"]
@@ -133,6 +161,16 @@ PARSERS = [
         pure(frames),
         FRAMES,
         words=[*MARKS, b"1 ", b"999999999 "],
+    ),
+    Parser(
+        "container.output", ["rollbackd.docker.output"], pure(container_output), CONTAINER, words=[b"\0\0\0", b"Z "]
+    ),
+    Parser(
+        "journal.entry",
+        ["rollbackd.sources.journal_entry", "rollbackd.sources.journalctl", "rollbackd.sources.journald"],
+        pure(journal),
+        JOURNAL,
+        shape="json",
     ),
     Parser(
         "loki.answer",

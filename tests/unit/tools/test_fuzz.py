@@ -27,6 +27,10 @@ ELSEWHERE = {
     "rollbackd.ledger": "reads what it wrote",
     "rollbackd.cli.options": "prints what the client read",
     "rollbackd.sources.follow": "compares bytes, and reads no format",
+    "rollbackd.logs.rules": "matches lines, and reads no format",
+    "rollbackd.sources.container_output": "puts together what `docker.output` took apart",
+    "rollbackd.sources.docker_session": "the engine's events, which msgspec reads",
+    "rollbackd.sources.keeping": "reads what it wrote",
     "rollbackd.sources.kept": "reads what it wrote",
     "rollbackd.sources.loki_place": "reads what it wrote",
 }
