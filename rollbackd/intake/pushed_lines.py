@@ -62,6 +62,8 @@ class Batch:
 
     def __init__(self, config: PushedLineSettings, matcher: Matcher, reader: LineReader, received_at: float) -> None:
         self.dropped: Counter[str] = Counter()
+        self.dated = True
+        """Whether all lines so far told their moment."""
         self._config, self._matcher, self._reader, self._now = config, matcher, reader, received_at
         self._streams: list[Stream] = []
         self._events: list[Log] = []
@@ -122,6 +124,8 @@ class Batch:
         return Reading(observed=tuple(self._events), dropped=dict(self.dropped))
 
     def _moment(self, at: float | None) -> float | None:
+        if at is None:
+            self.dated = False
         if at is None or at > self._now:
             return self._now
         if at < self._now - REACH_S:
@@ -150,11 +154,11 @@ class PushedLines:
 
     def read(self, delivery: Delivery, fill: Callable[[Batch], None]) -> Reading:
         """What `fill` finds in the delivery; nothing where it is known already. Raises what `fill` raises."""
-        if self._repeats.known(delivery.body, delivery.received_at):
+        if self._repeats.known(delivery):
             return Reading(dropped={"repeated_delivery": 1})
         batch = Batch(self._config, self._matcher, self._reader, delivery.received_at)
         fill(batch)
         reading = batch.reading()
         if reading.observed:
-            self._repeats.take(delivery.body, delivery.received_at)
+            self._repeats.take(delivery, dated=batch.dated)
         return reading

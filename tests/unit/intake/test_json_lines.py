@@ -9,7 +9,7 @@ from msgspec import structs
 
 from rollbackd.intake.base import Intake, Reading, Rejected
 from rollbackd.intake.reading import REACH_S
-from rollbackd.intake.repeats import REMEMBERED, WITHIN_S, Repeats
+from rollbackd.intake.repeats import REMEMBERED, UNDATED_S, WITHIN_S, Repeats
 from rollbackd.model import Log
 from tests.support.deliveries import NOW, Known, delivery
 from tests.support.website import build_intake
@@ -115,7 +115,24 @@ def test_a_body_that_comes_again_counts_once_and_later_anew() -> None:
 def test_repeats_are_remembered_in_a_bounded_number() -> None:
     repeats = Repeats()
     for number in range(REMEMBERED + 10):
-        repeats.take(str(number).encode(), NOW)
-    assert not repeats.known(b"0", NOW)
-    assert repeats.known(str(REMEMBERED + 9).encode(), NOW)
-    assert len(repeats._taken) == REMEMBERED
+        repeats.take(delivery(str(number).encode()), dated=True)
+    assert not repeats.known(delivery(b"0"))
+    assert repeats.known(delivery(str(REMEMBERED + 9).encode()))
+    assert len(repeats._until) == REMEMBERED
+
+
+def test_the_same_words_of_another_service_or_release_are_no_repetition() -> None:
+    taken = intake()
+    for query in ({"service": "checkout"}, {"service": "search"}, {"service": "checkout", "version": "v2"}):
+        sent = structs.replace(delivery(b"it broke", content_type="text/plain"), query=query)
+        assert len(taken.read(sent).observed) == 1
+        assert taken.read(sent).dropped == {"repeated_delivery": 1}
+
+
+def test_the_same_words_without_a_time_are_meant_anew_before_long() -> None:
+    """A job that fails each minute in the same words fails each minute."""
+    taken = intake()
+    sent = [delivery(entry(), NOW + after, content_type="application/json") for after in (0, UNDATED_S, 60)]
+    assert [len(taken.read(one).observed) for one in sent] == [1, 0, 1]
+    dated = [delivery(entry(time=NOW), NOW + after, content_type="application/json") for after in (0, 60)]
+    assert [len(taken.read(one).observed) for one in dated] == [1, 0]
