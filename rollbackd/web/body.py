@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -91,19 +91,26 @@ class BulkBodies(Bodies):
         self._room = limits.bulk_bytes
 
     @contextmanager
-    def held(self, request: web.Request, max_bytes: int) -> Iterator[None]:
+    def held(self, request: web.Request, max_bytes: int) -> Iterator[Callable[[bytes], None]]:
         """Take the room that the body may need: what it says of itself, tenfold where it is compressed, at most
-        `max_bytes`. Raises Temporary where there is not so much room."""
+        `max_bytes`. What is given takes the room of the body that came of it instead. Both raise Temporary where there
+        is not so much room."""
         stated = request.content_length if request.content_length is not None else max_bytes
         compressed = request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
-        wanted = min(stated * 10 if compressed else stated, max_bytes)
-        if wanted > self._room:
-            raise Temporary("too much telemetry waits to be understood already", retry_after=1)
-        self._room -= wanted
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size - taken > self._room:
+                raise Temporary("too much telemetry waits to be understood already", retry_after=1)
+            self._room -= size - taken
+            taken = size
+
+        take(min(stated * 10 if compressed else stated, max_bytes))
         try:
-            yield
+            yield lambda body: take(len(body))
         finally:
-            self._room += wanted
+            self._room += taken
 
 
 def _check_type(request: web.Request, content_types: Collection[str]) -> None:

@@ -88,8 +88,9 @@ class IntakeRoutes:
         self._rate.take(f"token {identity.name}" if known else f"peer {peer}")
         if intake.bulk:
             self._backend.ready_for(name)
-        with self._bulk.held(request, intake.max_bytes) if intake.bulk else nullcontext():
+        with self._bulk.held(request, intake.max_bytes) if intake.bulk else nullcontext(_held) as hold:
             delivery = await self._received(intake, request)
+            hold(delivery.body)
             actor = identity.name if identity is not UNVERIFIED else await self._verified(intake, delivery, peer)
             reading = await self._desk.read(name, delivery, lambda: self._ready(name, intake))
         view = await self._backend.deliver(name, reading, delivery.received_at, actor)
@@ -122,6 +123,10 @@ class IntakeRoutes:
         except Rejected:
             self._auth.refused(peer)
             raise
+
+
+def _held(_body: bytes) -> None:
+    """A body that is no telemetry is held whatever else is."""
 
 
 def _headers(request: web.Request) -> Mapping[str, str]:

@@ -130,6 +130,23 @@ async def test_a_compressed_body_takes_the_room_that_it_may_need() -> None:
         assert (await post(site, big, Content_Encoding="gzip")).status == 429
 
 
+async def test_bodies_that_were_larger_than_they_seemed_wait_within_the_room_all_the_same() -> None:
+    """A few bytes of gzip become as many megabytes as an intake allows: what waits for its turn counts as it is."""
+    lines = Lines()
+    bomb = gzip.compress(b"x" * 400_000)
+    assert len(bomb) < 1000
+    async with served(intakes={"lines": lines}, limits=Limits(bulk_bytes=1_000_000)) as site:
+        lines.go.clear()
+        waiting = {asyncio.create_task(post(site, bomb, Content_Encoding="gzip")) for _ in range(6)}
+        while len(waiting) > 2:
+            done, waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+            assert done, "more bodies wait than there is room for"
+            assert {one.result().status for one in done} == {429}
+        lines.go.set()
+        assert [(await one).status for one in waiting] == [200, 200]
+        assert (await post(site, b"x" * 900_000)).status == 200, "the room is free again"
+
+
 async def test_what_waits_for_the_engine_is_asked_of_before_a_body_is_read() -> None:
     backend, lines = FakeBackend(), Lines()
     backend.flooded = True
