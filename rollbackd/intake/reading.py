@@ -102,9 +102,14 @@ def unix(moment: datetime) -> float:
 
 
 def fact_key(intake: str, *parts: str | float | None) -> str:
-    """A short key that the same parts always give, and other parts do not."""
-    digest = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
-    return f"{intake}:{digest}"
+    """A short key that the same parts always give, and other parts do not, whatever bytes stood in a header."""
+    sound = [_sound(part) if isinstance(part, str) else part for part in parts]
+    return f"{intake}:{hashlib.blake2b(msgspec.json.encode(sound), digest_size=16).hexdigest()}"
+
+
+def _sound(text: str) -> str:
+    """The text; what was no UTF-8 in a header is written out."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def moment(value: object, place: str) -> float:

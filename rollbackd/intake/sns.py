@@ -124,11 +124,21 @@ class HttpsCaller:
                     raise refused(f"{parts.netloc} answered with status {response.status} to an address in the message")
                 if response.status != 200:
                     raise Temporary(f"{parts.netloc} answered with status {response.status}: SNS will try again")
-                return await response.content.read(ANSWER_BYTES)
+                return await _beginning(response.content)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise Temporary(
                 f"{parts.netloc} could not be called ({type(error).__name__}): SNS will try again"
             ) from None
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """All of an answer, or as much as one of SNS may have."""
+    answer = bytearray()
+    async for chunk in content.iter_any():
+        answer += chunk
+        if len(answer) >= ANSWER_BYTES:
+            break
+    return bytes(answer)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import json
@@ -60,6 +61,8 @@ class LoopbackSns:
         self.key = key
         self.pages: dict[str, bytes] = {"/sns.pem": pem(certificate(key, "sns.amazonaws.com"))}
         self.status = 200
+        self.in_two = False
+        """Whether each answer comes in two parts, one after the other."""
         self.asked: list[str] = []
         today = datetime.now(UTC).timestamp()
         tls = certificate(key, "loopback", begins=today - 60, ends=today + 3600, ca=True)
@@ -72,12 +75,19 @@ class LoopbackSns:
         )
         self.port = 0
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path_qs)
         page = self.pages.get(request.path, b"<ConfirmSubscriptionResponse/>" if request.path == "/" else None)
         if page is None:
             return web.Response(status=404)
-        return web.Response(status=self.status, body=page)
+        if not self.in_two:
+            return web.Response(status=self.status, body=page)
+        answer = web.StreamResponse(status=self.status)
+        await answer.prepare(request)
+        await answer.write(page[:100])
+        await asyncio.sleep(0.1)  # so that the first part does not wait for the second in a buffer
+        await answer.write(page[100:])
+        return answer
 
     async def __aenter__(self) -> Self:
         app = web.Application()

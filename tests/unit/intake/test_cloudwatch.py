@@ -233,6 +233,11 @@ class TestCertificates:
             await signature.verify(sent(sns.signed(_own("sns_notification"))))
         assert sns.asked == ["/sns.pem"]
 
+    async def test_one_that_comes_in_parts_is_awaited(self, sns: LoopbackSns) -> None:
+        """SNS would not try again after the refusal of a message whose certificate was read by half."""
+        sns.in_two = True
+        assert await verified(sns, sns.signed(_own("sns_notification"))) == "cloudwatch"
+
     async def test_a_bounded_number_is_remembered(self, sns: LoopbackSns) -> None:
         certificates = Certificates(sns.caller())
         for number in range(KEPT + 1):

@@ -124,6 +124,11 @@ class TestTheKey:
         accepted = intake().read(delivery([deployment(), deployment()], idempotency_key="run-7")).accepted
         assert len({item.key for item in accepted}) == 2
 
+    def test_an_idempotency_key_of_any_bytes_will_do(self) -> None:
+        """Bytes that are no UTF-8 are surrogates in a header's text."""
+        keys = {key(deployment(), idempotency_key=f"run-{byte}") for byte in ("\udcfc", "\udcfd")}
+        assert len(keys) == 2
+
     def test_one_id_may_serve_both_phases_of_a_deployment(self) -> None:
         assert key(deployment(id="run-7", phase="started")) != key(deployment(id="run-7", phase="finished"))
 
