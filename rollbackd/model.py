@@ -141,13 +141,15 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
     """Somebody else's judgement. `t` is when the alert began (firing) or ended (resolved).
 
     `began` tells when it began where that lies further back than a `t` may, as after a silence or an outage: then `t`
-    is when it was heard of.
+    is when it was heard of. `instance` tells apart several alerts of one name, as of each of a service's pods: one of
+    them ends that one alone. Empty, it is all of that name.
     """
 
     name: Name
     status: AlertStatus
     severity: Text
     began: float | None = None
+    instance: Text = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

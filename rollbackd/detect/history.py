@@ -29,6 +29,8 @@ EVICTED = 30
 """So many signatures make room at once: to find those worth least takes as long as a hundred lines."""
 MAX_ALERTS = 100
 MAX_FIRINGS = 6
+MAX_INSTANCES = 100
+"""Alerts of one name whose ends are told apart; those beyond them end with the last of these."""
 KNOWN = 5
 """A signature seen so often is known."""
 ERROR_LEVELS = frozenset({"error", "critical", "fatal", "alert", "emergency", "panic"})
@@ -60,12 +62,25 @@ class SignatureSeen(msgspec.Struct):
 
 
 class AlertSeen(msgspec.Struct):
-    """One alert: firing since `since`, until `until` (None while it fires), and since when it fired `before`."""
+    """The alerts of one name: firing since `since`, until `until` (None while one of them fires), and since when they
+    fired `before`. `firing` are those that do, where they are told apart."""
 
     since: float
     until: float | None
     severity: str
     before: tuple[float, ...] = ()
+    firing: list[str] = []
+
+    def fires(self, instance: str) -> None:
+        """One of them fires, perhaps beside others."""
+        if instance and instance not in self.firing and len(self.firing) < MAX_INSTANCES:
+            self.firing.append(instance)
+
+    def ends(self, instance: str, t: float) -> None:
+        """One of them ends at `t`, or all of them where none are told apart."""
+        self.firing = [one for one in self.firing if instance and one != instance]
+        if not self.firing:
+            self.until = t
 
 
 class History(msgspec.Struct):
@@ -190,17 +205,20 @@ class History(msgspec.Struct):
         seen = self.alerts.get(event.name)
         if event.status == "resolved":
             if seen is not None and seen.until is None and event.t >= seen.since:
-                seen.until = event.t
+                seen.ends(event.instance, event.t)
             return
         if seen is not None and seen.until is None:
             seen.since, seen.severity = min(seen.since, event.since), event.severity
+            seen.fires(event.instance)
             return
         if seen is None and len(self.alerts) >= MAX_ALERTS:
             del self.alerts[
                 min(self.alerts, key=lambda name: (self.alerts[name].until is None, self.alerts[name].since))
             ]
         before = (*seen.before, seen.since)[-MAX_FIRINGS:] if seen is not None else ()
-        self.alerts[event.name] = AlertSeen(event.since, None, event.severity, before)
+        self.alerts[event.name] = AlertSeen(
+            event.since, None, event.severity, before, [event.instance] if event.instance else []
+        )
 
     def forget(self, version: str, after: float, until: float) -> None:
         """Take out what a condemned release left in `(after, until]`, so that it is nobody's baseline.

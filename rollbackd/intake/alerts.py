@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from rollbackd.intake.reading import REACH_S, check, fact_key
 from rollbackd.model import Alert, AlertStatus
 
 LENGTH = 500  # the bound of model.Name and model.Text
+INSTANCE_LENGTH = 100
+"""Of what tells an alert from others of its name, so much is kept as it is; of more, a digest."""
 
 
 class AlertMatching(Model):
@@ -61,10 +64,11 @@ class Alerts:
         began: float | None,
         ended: float | None,
         received_at: float,
+        instance: str = "",
     ) -> Accepted:
         """The alert as a fact, told apart from others by `identity` (which alert), `began` and `status`.
 
-        Times are Unix seconds; None means now. Raises Rejected for what makes no event.
+        `instance` is what is the same when it fires and when it ends, and another for other alerts of that name. Times are Unix seconds; None means now. Raises Rejected for what makes no event.
         """
         moment, since = _moment(status, received_at if began is None else began, ended, received_at)
         event = Alert(
@@ -74,6 +78,7 @@ class Alerts:
             status=status,
             severity=severity,
             began=since,
+            instance=_short(instance),
         )
         check(event)
         return Accepted(event=event, key=fact_key(self._intake, service, identity, began, status))
@@ -92,6 +97,12 @@ def _moment(status: AlertStatus, began: float, ended: float | None, received_at:
     if ended is None or ended <= 0:
         return received_at, None
     return min(max(ended, received_at - REACH_S), received_at), None
+
+
+def _short(instance: str) -> str:
+    if len(instance) <= INSTANCE_LENGTH and instance.isprintable():
+        return instance
+    return hashlib.blake2b(instance.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def printable(text: str) -> str:

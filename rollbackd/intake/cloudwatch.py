@@ -159,12 +159,14 @@ class CloudWatch(Intake):
         if service is None:
             return "unknown_service"
         at = moment(alarm.state_change_time, "StateChangeTime")
+        identity = alarm.alarm_arn or f"{alarm.aws_account_id} {alarm.alarm_name}"
         return self._alerts.accepted(
             service=service,
             name=alarm.alarm_name,
             status=status,
             severity=self._alerts.severity(labels, self._default_severity),
-            identity=alarm.alarm_arn or f"{alarm.aws_account_id} {alarm.alarm_name}",
+            identity=identity,
+            instance=identity,
             began=at,
             ended=at,
             received_at=received_at,

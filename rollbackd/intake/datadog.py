@@ -96,6 +96,7 @@ class Datadog(Intake):
             began=at,
             ended=at if status == "resolved" else None,
             received_at=received_at,
+            instance=f"{told.alert_id} {told.cycle or told.scope}",
         )
 
 

@@ -129,6 +129,7 @@ class Generic(Intake):
             began=began,
             ended=_moment(hook.ended, "ended", item),
             received_at=received_at,
+            instance=identity if hook.identity is not None else "",
         )
 
 

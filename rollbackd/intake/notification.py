@@ -57,12 +57,14 @@ def accept_alert(alerts: Alerts, item: AlertItem, default_severity: str, receive
     service = alerts.service(item.labels)
     if service is None:
         return "unknown_service"
+    identity = item.fingerprint or str(msgspec.json.encode(item.labels, order="sorted"), "utf-8")
     return alerts.accepted(
         service=service,
         name=item.labels.get("alertname", ""),
         status=item.status,
         severity=alerts.severity(item.labels, default_severity),
-        identity=item.fingerprint or str(msgspec.json.encode(item.labels, order="sorted"), "utf-8"),
+        identity=identity,
+        instance=identity,
         began=unix(item.starts_at),
         ended=unix(item.ends_at) if item.ends_at is not None else None,
         received_at=received_at,

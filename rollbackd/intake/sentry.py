@@ -173,6 +173,7 @@ class Sentry(Intake):
                 began=began,
                 ended=ended,
                 received_at=received_at,
+                instance=f"metric {incident.id}",
             )
         dropped = {"unknown_service": unknown} if unknown else {}
         return Reading(accepted=tuple(found.values()), dropped=dropped)
@@ -195,6 +196,7 @@ class Sentry(Intake):
             began=moment(event.datetime, "$.data.event.datetime"),
             ended=None,
             received_at=received_at,
+            instance=f"issue {event.issue_id}",
         )
 
     def _issue_ended(self, issue: _Issue, received_at: float) -> Accepted | str:
@@ -211,6 +213,7 @@ class Sentry(Intake):
             began=seen,
             ended=None,
             received_at=received_at,
+            instance=f"issue {issue.id}",
         )
 
     def _elsewhere(self, environment: Text) -> bool:

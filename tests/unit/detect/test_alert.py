@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rollbackd.model import AnyEvent
+from rollbackd.model import AlertStatus, AnyEvent
 from tests.support.streams import START, Service, weave
 from tests.unit.detect.alone import alone, convicted, convicted_after, evidence
 
@@ -50,6 +50,20 @@ def test_an_alert_from_long_before_that_is_only_heard_of_afterwards_is_not_held_
     service = shop()
     heard = msgspec.structs.replace(service.alert("Down", 100), began=START - 3000)
     assert convicted(alone("alert"), released(service, heard, until=900)) is None
+
+
+def test_the_end_of_one_pods_alert_is_not_the_end_of_anothers() -> None:
+    """A roll-out takes pods away, and their alerts end with them, while those that stay go on firing."""
+    service = shop()
+
+    def pod(name: str, at: float, status: AlertStatus = "firing") -> AnyEvent:
+        return msgspec.structs.replace(service.alert("Down", at, status), instance=name)
+
+    first = [pod("a", 100), pod("b", 110), pod("a", 120, "resolved")]
+    after = convicted_after(alone("alert"), released(service, *first))
+    assert after is not None
+    assert 100 + 60 <= after <= 100 + 120
+    assert convicted(alone("alert"), released(service, *first, pod("b", 150, "resolved"))) is None
 
 
 def test_an_alert_that_resolved_and_fires_anew_is_a_new_one() -> None:

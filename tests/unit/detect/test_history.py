@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from rollbackd.detect.history import (
     ANY_VERSION,
@@ -10,6 +11,7 @@ from rollbackd.detect.history import (
     MAX_ALERTS,
     MAX_BUCKETS,
     MAX_GAUGES,
+    MAX_INSTANCES,
     MAX_SIGNATURES,
     MAX_VERSIONS,
     AlertSeen,
@@ -98,6 +100,17 @@ def test_an_alert_fires_from_its_beginning_until_it_is_resolved() -> None:
     assert history.alerts["Down"] == AlertSeen(90, 120, "critical")
     history.add(alert(130))
     assert history.alerts["Down"] == AlertSeen(130, None, "critical", (90,))
+
+
+def test_alerts_of_one_name_that_are_told_apart_are_bounded() -> None:
+    history = History()
+    for number in range(MAX_INSTANCES + 10):
+        history.add(replace(alert(100 + number), instance=f"pod-{number}"))
+    assert len(history.alerts["Down"].firing) == MAX_INSTANCES
+    history.add(replace(alert(300, "resolved"), instance="pod-1"))
+    assert history.alerts["Down"].until is None
+    history.add(alert(301, "resolved"))
+    assert history.alerts["Down"].until == 301, "one that tells none apart ends all"
 
 
 def test_the_end_of_an_earlier_alert_that_comes_late_does_not_end_the_new_one() -> None:

@@ -33,7 +33,8 @@ def labels(**given: str) -> dict[str, str]:
 
 def test_a_firing_alert_is_told_as_of_when_it_began() -> None:
     found = event(startsAt=MINUTE_AGO)
-    assert found == Alert(t=NOW - 60, service="checkout", name="HighErrors", status="firing", severity="critical")
+    told = Alert(t=NOW - 60, service="checkout", name="HighErrors", status="firing", severity="critical")
+    assert found == msgspec.structs.replace(told, instance="0a1b2c3d4e5f6071")
 
 
 @pytest.mark.parametrize("starts_at", ["2023-11-14T22:12:20.123456789Z", "2023-11-14T23:12:20.123456789+01:00"])
@@ -78,9 +79,9 @@ def test_the_labels_to_look_at_are_configurable() -> None:
     chosen = intake(service_labels=["team_service"], severity_label="prio")
     body = notification(alert(labels=labels(team_service="search", service="checkout", prio="page")))
     (accepted,) = chosen.read(delivery(body)).accepted
-    assert accepted.event == Alert(
-        t=accepted.event.t, service="search", name="HighErrors", status="firing", severity="page"
-    )
+    told = accepted.event
+    assert isinstance(told, Alert)
+    assert (told.service, told.name, told.severity) == ("search", "HighErrors", "page")
 
 
 def test_an_alert_of_no_known_service_is_left_out_and_counted() -> None:

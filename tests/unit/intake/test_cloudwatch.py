@@ -62,7 +62,12 @@ class TestAlarms:
     @pytest.mark.parametrize("shape", ["cloudwatch_alarm", "cloudwatch_event"])
     def test_both_documented_shapes_make_the_same_alert(self, shape: str) -> None:
         assert event(payload(shape)) == Alert(
-            t=1699999940.236, service="checkout", name="checkout-5xx", status="firing", severity="critical"
+            t=1699999940.236,
+            service="checkout",
+            name="checkout-5xx",
+            status="firing",
+            severity="critical",
+            instance="arn:aws:cloudwatch:us-east-1:123456789012:alarm:checkout-5xx",
         )
 
     def test_they_are_one_fact_too(self) -> None:

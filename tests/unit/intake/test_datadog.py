@@ -33,8 +33,14 @@ def event(**changed: object) -> Alert:
 
 def test_the_documented_template_makes_an_alert() -> None:
     assert event() == Alert(
-        t=NOW - 60, service="checkout", name="Too many errors", status="firing", severity="critical"
+        t=NOW - 60,
+        service="checkout",
+        name="Too many errors",
+        status="firing",
+        severity="critical",
+        instance=event(transition="Recovered").instance,
     )
+    assert event().instance != event(cycle="another group's").instance
 
 
 def test_the_template_of_the_page_has_the_fields_that_are_read() -> None:

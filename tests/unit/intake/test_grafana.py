@@ -33,6 +33,7 @@ def test_the_documented_payload_is_one_alert_and_one_that_says_nothing_of_the_se
         name="High error ratio",
         status="firing",
         severity="critical",
+        instance="c6eadffa33fcdf37",
     )
     assert reading.dropped == {"no_data": 1}
 

@@ -33,7 +33,12 @@ def event(body: Any, resource: str, by: Sentry | None = None) -> Alert:
 
 def test_a_metric_alert_fires_since_it_started() -> None:
     assert event(payload("sentry_metric_alert"), "metric_alert") == Alert(
-        t=NOW - 60, service="checkout", name="Too many errors", status="firing", severity="critical"
+        t=NOW - 60,
+        service="checkout",
+        name="Too many errors",
+        status="firing",
+        severity="critical",
+        instance="metric 4",
     )
 
 
