@@ -68,7 +68,8 @@ class Alerts:
     ) -> Accepted:
         """The alert as a fact, told apart from others by `identity` (which alert), `began` and `status`.
 
-        `instance` is what is the same when it fires and when it ends, and another for other alerts of that name. Times are Unix seconds; None means now. Raises Rejected for what makes no event.
+        `instance` is what is the same when it fires and when it ends, and another for other alerts of that name. Times
+        are Unix seconds; None means now. Raises Rejected for what makes no event.
         """
         moment, since = _moment(status, received_at if began is None else began, ended, received_at)
         event = Alert(

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from prometheus_client import Gauge
 
 from rollbackd.aiokit import Clock
-from rollbackd.model import AnyEvent
+from rollbackd.model import AnyEvent, Log
 from rollbackd.web.views import SourceView
 
 SILENT_S = 300.0
-"""A stream of which nothing came for so long is down: senders push every minute at the least."""
+"""Measurements of which nothing came for so long are down: they are pushed every minute at the least. Lines are pushed
+when there is something to say, so their silence says nothing."""
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Heard:
     since: float
     last: float
     events: int = 0
+    measured: bool = False
+    """Whether more than lines came."""
 
 
 class Pushed:
@@ -35,6 +38,7 @@ class Pushed:
     def heard(self, intake: str, events: Sequence[AnyEvent]) -> None:
         """Note the telemetry of a delivery."""
         now = self._clock.now()
+        measured = {event.service for event in events if not isinstance(event, Log)}
         for service, count in Counter(event.service for event in events).items():
             if not self._configured(service):
                 continue
@@ -43,6 +47,7 @@ class Pushed:
             if one is None or now - one.last > SILENT_S:
                 one = streams[intake] = Heard(now, now, one.events if one is not None else 0)
             one.last, one.events = now, one.events + count
+            one.measured = one.measured or service in measured
 
     def views(self, service: str) -> list[SourceView]:
         """The service's pushed streams as the API shows them."""
@@ -57,7 +62,7 @@ class Pushed:
 
 
 def _view(intake: str, one: Heard, now: float) -> SourceView:
-    silent = now - one.last > SILENT_S
+    silent = one.measured and now - one.last > SILENT_S
     return SourceView(
         name=intake,
         kind=intake,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Gauge
 
 from rollbackd.live.pushed import SILENT_S, Pushed
-from rollbackd.model import Requests
+from rollbackd.model import Log, Requests
 from tests.support.clock import ManualClock
 
 
@@ -29,6 +29,14 @@ async def test_a_stream_is_up_while_it_is_heard_and_down_after_a_silence() -> No
     pushed.heard("remote_write", [sample()])
     [view] = pushed.views("checkout")
     assert (view.state, view.since, view.events) == ("up", clock.now(), 3)
+
+
+async def test_a_service_that_has_nothing_to_say_is_not_down() -> None:
+    clock = ManualClock()
+    pushed = Pushed(lambda _name: True, clock)
+    pushed.heard("loki_push", [Log(t=1.0, service="checkout", level="info", message="started")])
+    await clock.advance(10 * SILENT_S)
+    assert [view.state for view in pushed.views("checkout")] == ["up"]
 
 
 async def test_what_nobody_configured_is_not_remembered() -> None:
