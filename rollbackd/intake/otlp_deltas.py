@@ -20,10 +20,11 @@ class Deltas:
         self._swept = 0.0
 
     def number(self, slot: Slot, t: float, start: float, value: float) -> None:
-        """`value` more than at `start`. One that is not newer than the last is known already."""
+        """`value` more than at `start`. One of the last one's moment is known already, an older one is dropped."""
         if slot not in self._sums:
             slot.take(min(start, t) if start else t - 1.0, 0.0)
         elif t <= slot.t:
+            slot.take(t, value)
             return
         self._sums[slot] = self._sums.get(slot, 0.0) + value
         slot.take(t, self._sums[slot])
@@ -35,6 +36,7 @@ class Deltas:
             sums = self._buckets[slot] = dict.fromkeys(buckets, 0.0)
             slot.take_histogram(min(start, t) if start else t - 1.0, dict(sums))
         elif t <= slot.t:
+            slot.take_histogram(t, buckets)
             return
         for bound, count in buckets.items():
             sums[bound] += count

@@ -146,25 +146,41 @@ class OtlpMetrics(Intake):
             if delta and not counts:
                 dropped["delta_level"] += len(points)
                 return
-            for point, slot in self._slots(points, name, common, dropped):
+            for point, slot in self._slots(points, name, common, dropped, cumulative=counts and not delta):
                 self._number(point, slot, delta=delta)
         elif kind == "histogram":
             delta = metric.histogram.aggregation_temporality == _DELTA
-            for bucketed, slot in self._slots(metric.histogram.data_points, name, common, dropped):
+            for bucketed, slot in self._slots(
+                metric.histogram.data_points, name, common, dropped, cumulative=not delta
+            ):
                 self._histogram(bucketed, slot, explicit(bucketed, slot.scale), delta=delta)
         elif kind == "exponential_histogram":
             delta = metric.exponential_histogram.aggregation_temporality == _DELTA
-            for spread, slot in self._slots(metric.exponential_histogram.data_points, name, common, dropped):
+            for spread, slot in self._slots(
+                metric.exponential_histogram.data_points, name, common, dropped, cumulative=not delta
+            ):
                 self._histogram(spread, slot, exponential(spread, slot.scale), delta=delta)
 
     def _slots(
-        self, points: Iterable[P], name: str, common: Mapping[str, str], dropped: Counter[str]
+        self,
+        points: Iterable[P],
+        name: str,
+        common: Mapping[str, str],
+        dropped: Counter[str],
+        *,
+        cumulative: bool,
     ) -> Iterator[tuple[P, Slot]]:
-        """The points that are wanted, with where they go."""
+        """The points that are wanted, with where they go.
+
+        Processes that have no `service.instance.id`, as the workers of one server, push under the same labels. What is
+        cumulative tells since when, which is another moment for each.
+        """
         for point in points:
             if point.flags & _NO_VALUE:
                 continue
-            found = self._inflow.slot({**common, **labels(point.attributes), NAME: name})
+            start = point.start_time_unix_nano / 1e9 if cumulative else 0.0
+            told = {**common, **labels(point.attributes), NAME: name}
+            found = self._inflow.slot(told, start if start < point.time_unix_nano / 1e9 else 0.0)
             if isinstance(found, Slot):
                 yield point, found
             elif found != "unwanted":

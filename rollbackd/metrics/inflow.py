@@ -148,30 +148,37 @@ class Inflow:
 
     # -- series
 
-    def slot(self, labels: Labels) -> Slot | Reason:
-        """Where the samples of a series go, NAME among its labels; or why it is of no use."""
+    def slot(self, labels: Labels, start: float = 0.0) -> Slot | Reason:
+        """Where the samples of a series go, NAME among its labels; or why it is of no use.
+
+        `start` is since when it counts, for senders that may push for several processes under the same labels: counters
+        of another start are another process's. 0 tells nothing.
+        """
         name = labels.get(NAME, "")
         if name not in self.wanted:
             return "unwanted"
         found = self._finder.service(labels)
         if found is None:
             return "unknown_service"
-        key = (found, _digest(item for item in labels.items() if item[0] not in self._ignored))
+        told = [item for item in labels.items() if item[0] not in self._ignored]
+        key = (found, _digest([*told, _started(start)] if start else told))
         slot = self._slots.get(key)
         if slot is not None:
             return slot
         use = self._uses.of(found, name, labels)
         if use is None:
             return "unwanted"
+        if start and use.row >= 0:  # what a former process has left behind would be added to the level of the new one
+            return self.slot(labels)
         if len(self._slots) >= self._max_series:
             self._receipt.blind_until = self._receipt.now + FORGET_AFTER_S
             return "too_many_series"
-        return self._joined(key, name, labels, use)
+        return self._joined(key, name, labels, use, start)
 
-    def _joined(self, key: Key, name: str, labels: Labels, use: Use) -> Slot | Reason:
+    def _joined(self, key: Key, name: str, labels: Labels, use: Use, start: float) -> Slot | Reason:
         service = self._service(key[0])
         account = self._account(service, self._finder.version(labels))
-        target = self._target(service, base_name(name), labels)
+        target = self._target(service, base_name(name), labels, start)
         slot: Slot
         if use.row >= 0:
             level = self._level(service, account, use.row)
@@ -209,8 +216,9 @@ class Inflow:
             found = service.accounts[version] = Account(service.name, version, self._receipt, self._open)
         return found
 
-    def _target(self, service: Service, metric: str, labels: Labels) -> Target:
-        key = (service.name, _digest([("", metric), *(item for item in labels.items() if item[0] in TARGET_LABELS)]))
+    def _target(self, service: Service, metric: str, labels: Labels, start: float) -> Target:
+        told = [("", metric), *(item for item in labels.items() if item[0] in TARGET_LABELS)]
+        key = (service.name, _digest([*told, _started(start)] if start else told))
         if key not in self._targets:
             self._targets[key] = Target(self._receipt, self._receipt.now)
         return self._targets[key]
@@ -280,6 +288,11 @@ class Inflow:
         self._levels = {key: one for key, one in self._levels.items() if key[0] in accounts}
         for service in self._services.values():
             service.accounts = {version: one for version, one in service.accounts.items() if one in accounts}
+
+
+def _started(start: float) -> tuple[str, str]:
+    """A moment in the place of a label."""
+    return "", repr(start)
 
 
 def _digest(labels: Iterable[tuple[str, str]]) -> bytes:

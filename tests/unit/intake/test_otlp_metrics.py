@@ -74,6 +74,24 @@ def test_the_resource_tells_the_version() -> None:
     assert requests_of(told(intake(), *pair))[0].version == "v2"
 
 
+def test_processes_that_push_under_the_same_labels_are_told_apart_by_their_starts() -> None:
+    """The workers of one server have no `service.instance.id`. Taken for one, each would seem to restart all the time."""
+
+    def worker(t: float, count: int, start: float) -> ExportMetricsServiceRequest:
+        point = served(t, (count, 0, 0, 0), start=start)
+        return metrics("checkout", duration(point))
+
+    pushed = intake()
+    for step in range(6):
+        t = NOW + 10 * step
+        send(pushed, worker(t, 90_000 + 10 * step, NOW - 5000), t)
+        send(pushed, worker(t + 3, 500 + 10 * step, NOW - 4000), t + 3)
+    reborn = NOW + 55
+    send(pushed, worker(NOW + 61, 7, reborn), NOW + 61)
+    events = requests_of(list(pushed.settled(NOW + 80).observed))
+    assert sum(event.total for event in events) == 2 * 5 * 10 + 7
+
+
 def test_deltas_count_from_the_first() -> None:
     pair = [
         metrics("checkout", duration(served(NOW - 10 * n, (5, 1, 0, 0), start=NOW - 10 * n - 10), temporality=DELTA))
@@ -84,6 +102,8 @@ def test_deltas_count_from_the_first() -> None:
     assert sum(event.total for event in requests_of(events)) == 12
     again = told(into, pair[1])
     assert requests_of(again) == [], "the same delta once more is nothing"
+    assert send(into, pair[1], NOW).dropped == {}
+    assert send(into, pair[0], NOW).dropped == {"out_of_order": 1}, "an older one is lost, and counted"
 
 
 def test_an_exponential_histogram_is_counted_at_fixed_bounds() -> None:
