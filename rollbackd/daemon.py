@@ -195,7 +195,7 @@ class Daemon:
         tasks.essential("snapshots", pipeline.snapshots())
         stack.push_async_callback(_end, tasks.restarted("reload", self._reloader.run))
         tasks.restarted("housekeeping", self._keep_house)
-        tasks.restarted("settling", self._settle)
+        stack.push_async_callback(_end, tasks.restarted("settling", self._settle))
         if self._systemd.watchdog_s is not None:
             tasks.essential("watchdog", self._watchdog(self._systemd.watchdog_s))
         return tasks

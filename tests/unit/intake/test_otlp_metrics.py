@@ -75,7 +75,7 @@ def test_the_resource_tells_the_version() -> None:
 
 
 def test_processes_that_push_under_the_same_labels_are_told_apart_by_their_starts() -> None:
-    """The workers of one server have no `service.instance.id`. Taken for one, each would seem to restart all the time."""
+    """The workers of one server have no `service.instance.id`. Taken for one, it would seem to restart all the time."""
 
     def worker(t: float, count: int, start: float) -> ExportMetricsServiceRequest:
         point = served(t, (count, 0, 0, 0), start=start)
