@@ -32,6 +32,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     },
     "target": {
         "command": "rollbackd.targets.command",
+        "git": "rollbackd.targets.git",
         "release_dir": "rollbackd.targets.release_dir",
     },
     "notifier": {"webhook": "rollbackd.notify.webhook"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,11 +26,10 @@ from rollbackd.targets.process import (
     answer,
     check,
 )
+from rollbackd.targets.versions import fit
 from rollbackd.targets.watching import Poll, Sighting, deployments
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.command")
-
-_LONGEST_VERSION = 500
 
 
 class CommandConfig(Model):
@@ -192,15 +190,9 @@ def _releases(label: str, output: str) -> list[Release]:
                 raise Permanent(f"{label}: line {number} of its output is nested too deeply to be meant") from None
         elif text:
             found.append(Release(version=text))
-        if found and _unfit(found[-1].version):
+        if found and not fit(found[-1].version):
             raise Permanent(f"{label}: line {number} of its output is no version (too long, or not plain text)")
     return found
-
-
-def _unfit(version: str) -> bool:
-    if not version or len(version) > _LONGEST_VERSION:
-        return True
-    return any(unicodedata.category(sign) in ("Cc", "Cs") or sign == "\ufffd" for sign in version)
 
 
 def build(config: CommandConfig, context: TargetContext) -> Target:

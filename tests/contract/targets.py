@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from rollbackd import registry
 from rollbackd.aiokit import Clock
 from rollbackd.targets.base import Target, TargetContext
+from tests.support.repository import Repository
 
 SECRET = "sesame-7f3a9c"
 SECRET_VARIABLE = "ROLLBACKD_TEST_TOKEN"
@@ -28,6 +29,9 @@ class Place(ABC):
     """Where releases v1, v2 and v3 of one service lie, with v2 in place. `state_dir` is the target's own."""
 
     POLL = 1.0
+
+    ATOMIC: ClassVar[bool] = False
+    """Whether the switch is the whole revert: what dies after it leaves nothing to be done. `finished` then tells switches."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -180,7 +184,67 @@ class CommandPlace(Place):
     }
 
 
-PLACES: Mapping[str, type[Place]] = {"command": CommandPlace, "release_dir": ReleaseDirPlace}
+class GitPlace(Place):
+    """A bare repository in which a manifest names the release; its hooks take the place of what runs at a revert."""
+
+    ATOMIC = True
+    _MANIFEST = "apps/checkout/values.yaml"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.repository = Repository(self.world / "deploy.git")
+        for version in ("v1", "v3", "v2"):
+            self.deploy(version)
+        switched = f"""
+read old new ref
+key=$(git log -1 --format="%(trailers:key=Rollbackd-Key,valueonly,separator=)" $new)
+to=$(git log -1 --format="%(trailers:key=Rollbackd-To,valueonly,separator=)" $new)
+echo "$key $to" >> {root}/finished
+cut -d" " -f5 /proc/$$/stat >> {root}/pids
+while [ -e {root}/hold ]; do sleep 0.02; done"""
+        self.repository.hook("post-receive", switched)
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {
+            "url": self.repository.url,
+            "path": "apps/checkout",
+            "image": {"file": self._MANIFEST, "key": "image.tag"},
+            "token": {"env": SECRET_VARIABLE},
+            "poll": "1s",
+            "timeout": "20s",
+        }
+
+    def deploy(self, version: str) -> None:
+        # each deployment differs in something, as those that people make do
+        self.repository.commit({self._MANIFEST: f"image: {{tag: {version}}}\n# at {self.repository.clock}\n"})
+
+    def vanish(self) -> None:
+        self.repository.commit({self._MANIFEST: None})
+
+    def fail(self) -> None:
+        """From now on the connection is cut in the middle of a push, after the server has repeated the secret."""
+        self.repository.hook("pre-receive", f'echo "cannot log in with {SECRET}" >&2; sleep 0.1; kill -9 $PPID')
+
+    def heal(self) -> None:
+        (self.repository.folder / "hooks" / "pre-receive").unlink()
+
+    def snapshot(self) -> list[tuple[str, int, int, str]]:
+        refs = self.repository.git("for-each-ref", "--format=%(refname) %(objectname)")
+        return [("refs", 0, 0, refs), ("finished", 0, 0, "\n".join(self.finished))]
+
+    FAULTS: ClassVar[Mapping[str, Callable[[Any], object]]] = {
+        "the repository is gone": lambda place: place.world.rename(place.root / "elsewhere"),
+        "the repository is damaged": lambda place: (place.repository.folder / "HEAD").write_bytes(b"\0garbage\n"),
+        "the branch is gone": lambda place: place.repository.git("update-ref", "-d", "refs/heads/main"),
+        "the manifest is gone": lambda place: place.vanish(),
+        "the manifest is no YAML": lambda place: place.repository.commit({place._MANIFEST: "image: {{ tag }}: ["}),
+        "the manifest has no version": lambda place: place.repository.commit({place._MANIFEST: "image: {}"}),
+        "the state folder cannot be written": lambda place: place.state_dir.write_text("a file"),
+    }
+
+
+PLACES: Mapping[str, type[Place]] = {"command": CommandPlace, "git": GitPlace, "release_dir": ReleaseDirPlace}
 """The place each registered target is tested on. A target without a line here fails the suite."""
 
 
