@@ -245,7 +245,8 @@ class Mirror:
         return found if ran.code == 0 and COMMIT.fullmatch(found) else None
 
     async def _trouble(self, what: str, ran: Finished) -> Permanent | Temporary:
-        if any(words in ran.tail for words in _DAMAGE) and str(self._folder) in ran.tail:
+        here = str(self._folder) in ran.tail and any(words in ran.tail for words in _DAMAGE)
+        if here or HEAD in ran.tail:
             await self._throw_away(ran.tail)
         return self._git.failed(what, ran)
 

@@ -45,6 +45,7 @@ _CURES = (
     ("denied to", "the account may not do that: give it the right to read and write the repository"),
     ("not allowed to push", "the account may not do that: give it the right to read and write the repository"),
     ("SSL certificate problem", "name the authority that signed the server's certificate in `ca`"),
+    ("certificate verification failed", "name the authority that signed the server's certificate in `ca`"),
     ("dubious ownership", "a repository on this machine has to belong to the daemon's user"),
     ("epository not found", "there is none at `url`, or the account may not see it"),
     ("does not appear to be a git repository", "there is none at `url`"),

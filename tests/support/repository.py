@@ -32,7 +32,9 @@ class Repository:
     def url(self) -> str:
         return f"file://{self.folder}"
 
-    def git(self, *arguments: str, stdin: str = "", inside: bool = True, **variables: str) -> str:
+    def git(
+        self, *arguments: str, stdin: str = "", inside: bool = True, variables: Mapping[str, str] | None = None
+    ) -> str:
         where = [f"--git-dir={self.folder}"] if inside else []
         ran = subprocess.run(
             ["git", *where, *arguments],
@@ -40,7 +42,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
-            env={**_CLEAN, **variables},
+            env={**_CLEAN, **(variables or {})},
             timeout=30,
         )
         assert ran.returncode == 0, ran.stderr
@@ -66,20 +68,18 @@ class Repository:
         index = {"GIT_INDEX_FILE": str(self.folder.with_suffix(".index")), "GIT_WORK_TREE": str(self.folder)}
         Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
         if parent:
-            self.git("read-tree", parent, **index)
+            self.git("read-tree", parent, variables=index)
         for name, text in files.items():
             if text is None:
-                self.git("update-index", "--force-remove", name, **index)
+                self.git("update-index", "--force-remove", name, variables=index)
             else:
                 blob = self.git("hash-object", "-w", "--stdin", stdin=text)
-                self.git("update-index", "--add", "--replace", "--cacheinfo", f"100644,{blob},{name}", **index)
-        tree = self.git("write-tree", **index)
+                self.git("update-index", "--add", "--replace", "--cacheinfo", f"100644,{blob},{name}", variables=index)
+        tree = self.git("write-tree", variables=index)
         self.clock += 60
-        date = f"{self.clock} +0000"
+        dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), f"{self.clock} +0000")
         parents = [word for one in (parent, merging) if one for word in ("-p", one)]
-        made = self.git(
-            "commit-tree", tree, *parents, "-F", "-", stdin=message, GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date
-        )
+        made = self.git("commit-tree", tree, *parents, "-F", "-", stdin=message, variables=dates)
         self.git("update-ref", f"refs/heads/{branch}", made)
         return made
 
