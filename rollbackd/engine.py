@@ -25,7 +25,6 @@ from rollbackd.model import (
     AnyEvent,
     DeploymentEvent,
     Evidence,
-    Log,
     Outcome,
     Standing,
     Verdict,
@@ -38,8 +37,6 @@ MAX_SERVICES = 20_000
 """Services remembered; events of further ones are counted in `Engine.refused` and go no further."""
 ASK_AGAIN_S = 15.0
 """How often guards that kept a conviction from being acted upon are asked again."""
-EXCUSED_S = 1.0
-"""So long lines of a log alone do not have an excuse looked for again."""
 MAX_ROLLBACKS = 100
 """Moments of past rollbacks remembered, of a service and of the fleet."""
 
@@ -88,9 +85,8 @@ class Engine:
             return []
         scene = self._scene(event.service, state, state.watch)
         looked = state.watch.observe(event, scene)
-        excused = state.watch.excuse is not None and scene.now - state.watch.excused_at < EXCUSED_S
-        if excused and isinstance(event, Log):
-            return []  # a storm of lines does not ask for every line who else suffers
+        if state.watch.rests(event, scene.now):
+            return []
         return list(self._judge(state, state.watch, scene, looked))
 
     # -- deployments

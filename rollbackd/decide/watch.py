@@ -10,7 +10,10 @@ from rollbackd.decide.policy import Policy
 from rollbackd.detect.base import Rule, Scene, rule_name
 from rollbackd.detect.history import History
 from rollbackd.detect.pack import PACK, AnyRule
-from rollbackd.model import Alert, AnyEvent, DeploymentEvent, Evidence, Latency, Probe, Requests, Verdict
+from rollbackd.model import Alert, AnyEvent, DeploymentEvent, Evidence, Latency, Log, Probe, Requests, Verdict
+
+EXCUSED_S = 1.0
+"""So long an excuse holds for the lines of a log."""
 
 
 class Watch(msgspec.Struct):
@@ -74,6 +77,11 @@ class Watch(msgspec.Struct):
         """Such a signal went into the history: a rule that has seen nothing yet shall have it in its baseline."""
         for name in self.unfed:
             self.unfed[name] |= type(event) in self.rules[name].wants
+
+    def rests(self, event: AnyEvent, now: float) -> bool:
+        """Whether an excuse was found so lately that a line of a log has none looked for again: a storm of lines would
+        ask for every one of them who else suffers."""
+        return self.excuse is not None and isinstance(event, Log) and now - self.excused_at < EXCUSED_S
 
     def _feed_first(self, kind: type[AnyEvent], scene: Scene) -> None:
         """Before a rule is shown its first event, take its baseline anew where the history reaches further by now."""
