@@ -31,7 +31,7 @@ class Place(ABC):
     POLL = 1.0
 
     ATOMIC: ClassVar[bool] = False
-    """Whether the switch is the whole revert, so that nothing is left to do after it; `finished` then tells switches."""
+    """Whether the switch is the whole revert, with nothing left to do after it; `finished` then tells switches."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
