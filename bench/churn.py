@@ -28,6 +28,7 @@ from typing import TypeAlias
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.remote_write import written
 from rollbackd.metrics.exposition import Exposition
 from rollbackd.metrics.presets import GAUGES, PRESETS
 from rollbackd.metrics.tally import Tally
@@ -107,7 +108,7 @@ def kept() -> Take:
     return take
 
 
-ROADS: dict[str, Callable[[], Take]] = {"scrape": scraped}
+ROADS: dict[str, Callable[[], Take]] = {"scrape": scraped, "remote_write": written}
 PEER = "peer"
 
 
@@ -144,9 +145,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = walked([*ROADS, PEER], options.seconds)
     if not options.json:
-        print("".join(f"{head:>10}" for head in ("road", "start MB", "middle MB", "end MB", "made")))
+        print("".join(f"{head:>14}" for head in ("road", "start MB", "middle MB", "end MB", "made")))
         for row in rows:
-            print("".join(f"{told:>10}" for told in asdict(row).values()))
+            print("".join(f"{told:>14}" for told in asdict(row).values()))
         return
     first, peer = rows[0], rows[-1]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -31,7 +31,7 @@ from rollbackd.metrics.distributions import BucketSlot, Classic, Distribution, H
 from rollbackd.metrics.growth import FORGET_AFTER_S, base_name
 from rollbackd.metrics.moments import Account, Receipt
 from rollbackd.metrics.presets import GaugeRow, Meaning
-from rollbackd.metrics.pushed import REQUESTS, CounterSlot, Level, LevelSlot, Service, Slot, Target
+from rollbackd.metrics.pushed import LIVE_S, REQUESTS, CounterSlot, Level, LevelSlot, Service, Slot, Target
 from rollbackd.metrics.tally import bound_text
 from rollbackd.metrics.uses import Use, Uses, level_purpose
 from rollbackd.model import AnyEvent
@@ -254,8 +254,9 @@ class Inflow:
         best: dict[Service, dict[str, int]] = {}
         absent: list[tuple[float, Key]] = []
         for key, slot in self._slots.items():
-            if not slot.present(now):
-                absent.append((slot.t, key))
+            silent = slot.silent(now)
+            if silent > LIVE_S:
+                absent.append((slot.heard, key))
                 continue
             found = best.setdefault(slot.service, self._best())
             for purpose, rank in slot.offers:
@@ -268,7 +269,7 @@ class Inflow:
         absent.sort()
         self._most = max(self._most, len(self._slots) - len(absent))
         surplus = len(absent) - self._most
-        gone = [key for n, (t, key) in enumerate(absent) if n < surplus or now - t > FORGET_AFTER_S]
+        gone = [key for n, (heard, key) in enumerate(absent) if n < surplus or now - heard > FORGET_AFTER_S]
         if gone:
             self._forget(gone)
 

@@ -20,8 +20,8 @@ KNOWN_AFTER_S = 20.0
 """A target is known when it has been heard for so long, in two looks at the least: the requests that one look at it
 was sent in have all come by then, even those that had to be sent again."""
 
-LIVE_S = 300.0
-"""A series that was not heard for so long is not there; Prometheus looks back as far."""
+LIVE_S = 180.0
+"""A series that was not heard for so long is not there: many senders push once a minute."""
 
 REQUESTS = "requests"
 """What of a service's meanings is used is kept under this name in `Service.best`."""
@@ -90,12 +90,26 @@ class Slot:
     Once it is `gone` its samples lead nowhere: ask for another one.
     """
 
-    __slots__ = ("account", "ended", "epoch", "gone", "offers", "receipt", "scale", "service", "t", "target")
+    __slots__ = (
+        "account",
+        "ended",
+        "epoch",
+        "gone",
+        "heard",
+        "noted",
+        "offers",
+        "receipt",
+        "scale",
+        "service",
+        "t",
+        "target",
+    )
 
     def __init__(self, service: Service, account: Account, target: Target, offers: Sequence[Offer]) -> None:
         self.service, self.account, self.target, self.offers = service, account, target, offers
         self.receipt = account.receipt
         self.scale, self.gone = 1.0, False
+        self.heard, self.noted = self.receipt.now, _NEVER
         self.t = self.ended = _NEVER
         self.epoch = -1
 
@@ -116,9 +130,12 @@ class Slot:
     def leave(self) -> None:
         """It is forgotten."""
 
-    def present(self, now: float) -> bool:
-        """Whether it was heard lately."""
-        return self.t > self.ended and now - self.t <= LIVE_S
+    def silent(self, now: float) -> float:
+        """How long it was not heard, in seconds of ours and to the call before: a sender may lag far behind. Infinite
+        where it has ended."""
+        if self.t > self.noted:
+            self.noted, self.heard = self.t, now
+        return now - self.heard if self.t > self.ended else math.inf
 
     def _old(self, t: float) -> None:
         """A sample that is not newer: the same one once more, which is nothing, or one that came too late."""

@@ -22,4 +22,4 @@ def test_memory_is_flat_and_the_last_line_says_what_was_measured_against_what() 
     assert found["ratio"] > 1
     for row in found["rows"][:-1]:
         assert row["made"] > 100  # it is no memory of nothing
-        assert row["end"] < 1.1 * row["middle"] + 1, row
+        assert row["end"] < 1.1 * row["middle"] + 3, row  # remembering all of the second half would take 4 MB more

@@ -239,6 +239,7 @@ def test_what_is_forgotten_is_asked_about_again() -> None:
     sender.send(scrape("checkout", NOW, 1, 0)[:3], NOW)
     sender.send(scrape("search", NOW, 1, 0), NOW)
     assert sender.dropped == {"too_many_series": 5, "unwanted": 1}
+    sender.intake.settled(NOW + 10)
     sender.intake.settled(NOW + 4000)
     sender.send(scrape("search", NOW + 4000, 1, 0)[:2], NOW + 4000)
     sender.send(scrape("search", NOW + 4015, 3, 0)[:2], NOW + 4015)

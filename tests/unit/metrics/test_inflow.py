@@ -579,6 +579,16 @@ def test_an_outage_of_everything_forgets_nothing() -> None:
     assert counted(push.later(10)) == [(None, 3000, 0)]
 
 
+def test_the_series_of_a_sender_far_behind_are_not_forgotten() -> None:
+    push = Pushing(max_series=1_000_000)
+    events: list[AnyEvent] = []
+    for n in range(10):
+        ago = push.now - 420
+        push.send(*(("http_requests_total", {"code": "200", "path": str(m)}, 10.0 * n) for m in range(2000)), t=ago)
+        events += push.later(60)
+    assert [total for _, total, _ in counted(events)] == [20_000] * 9
+
+
 def test_services_that_are_gone_are_forgotten_and_the_others_go_on() -> None:
     push = Pushing()
     push.requests(10)
