@@ -65,9 +65,10 @@ def message(place: int, inside: bytes) -> bytes:
 
 
 def labels(**said: str) -> bytes:
-    """Labels as they are on the wire, in order."""
+    """Labels as they are on the wire, in order; their texts are short."""
     return b"".join(
-        message(1, message(1, name.encode()) + message(2, value.encode())) for name, value in sorted(said.items())
+        b"\n%c\n%c%b\x12%c%b" % (len(name) + len(value) + 4, len(name), name.encode(), len(value), value.encode())
+        for name, value in sorted(said.items())
     )
 
 
