@@ -23,6 +23,9 @@ from rollbackd.intake.signature import SecretHeaderSettings, SignedBodySettings
 MAX_ITEMS = 1000
 """Items of one delivery that are looked at; more are counted as `truncated`."""
 
+MAX_NUMBER = 1e300
+"""A larger one names nothing."""
+
 
 def _compiled(text: str) -> str:
     try:
@@ -154,6 +157,8 @@ class Finder:
         if isinstance(found, str):
             return found.strip() or None
         if isinstance(found, int | float) and not isinstance(found, bool):
+            if not abs(found) <= MAX_NUMBER:
+                raise Rejected(f"{self._said} finds a number that is too large to be meant")
             return str(found) if abs(found) < 1e18 else repr(float(found))
         if found is None:
             return None

@@ -78,6 +78,11 @@ class TestAlerts:
     def test_statuses_are_words_of_many_senders(self, word: object, status: str) -> None:
         assert event(alerts(statuses={"1": "resolved"}).read(sent(ITEM | {"state": word}))).status == status
 
+    @pytest.mark.parametrize("number", [10**400, -(10**4000)])
+    def test_a_number_too_large_for_anything_is_refused(self, number: int) -> None:
+        with pytest.raises(Rejected, match="`name` finds a number that is too large"):
+            alerts().read(sent(ITEM | {"what": number}))
+
     def test_a_status_that_is_no_verdict_is_counted(self) -> None:
         chosen = alerts(statuses={"Acknowledged": "ignored"})
         assert chosen.read(sent(ITEM | {"state": "unknown"})).dropped == {"no_data": 1}
