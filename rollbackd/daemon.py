@@ -37,6 +37,7 @@ from rollbackd.sdnotify import SystemdNotifier
 from rollbackd.telemetry import Metrics
 from rollbackd.web.app import build_app
 from rollbackd.web.auth import Authenticator, Token
+from rollbackd.web.meter import Meter
 from rollbackd.web.server import WebServer
 
 HOUR = 3600.0
@@ -69,6 +70,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._registry = CollectorRegistry()
         self._metrics = Metrics(self._registry)
+        self._meter = Meter(self._registry)
         self._notifiers: dict[str, Notifier] = {}
         self._reloader = Reloader(path, catalog, loaded, self._apply, clock, refused=self._refused)
         self._metrics.config_ok.set_function(lambda: 0 if self._reloader.problem else 1)
@@ -186,6 +188,7 @@ class Daemon:
             clock=clock,
             deliveries_per_second=lambda: self._config.limits.deliveries_per_second,
             allowed_hosts=lambda: self._config.auth.allowed_hosts,
+            meter=self._meter,
         )
         self._server = WebServer(app, config.listen.host, config.listen.port)
         stack.push_async_callback(self._server.stop)
@@ -320,7 +323,8 @@ class Daemon:
             for name in self._desk.intakes:
                 reading = await self._desk.settled(name, self._clock.now())
                 if reading.observed:
-                    await self._backend.deliver(name, reading, self._clock.now(), "rollbackd")
+                    view = await self._backend.deliver(name, reading, self._clock.now(), "rollbackd")
+                    self._meter.delivery(name, view.accepted, view.duplicates, view.dropped)
 
     async def _watchdog(self, every: float) -> None:
         while True:

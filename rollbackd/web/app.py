@@ -47,14 +47,15 @@ def build_app(
     limits: Limits | None = None,
     allowed_hosts: Callable[[], frozenset[str]] = frozenset,
     deliveries_per_second: Callable[[], float] = float,
+    meter: Meter | None = None,
 ) -> web.Application:
     """The application; serve it with `rollbackd.web.server.WebServer`, which leaves decompression to it.
 
     The intakes of the desk are served at the paths they have now; `allowed_hosts` tells, at each request, the names we
     go by beside localhost and addresses, and `deliveries_per_second` how often one credential may deliver (0: as often
-    as it likes).
+    as it likes). `meter` is one on this registry that others count on too.
     """
-    limits, meter = limits or Limits(), Meter(registry)
+    limits, meter = limits or Limits(), meter or Meter(registry)
     bodies, rate = Bodies(limits), RateLimit(deliveries_per_second, clock.monotonic)
     guard = _Guard(auth, HostPolicy(allowed_hosts))
     routes: list[Route] = []

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -70,3 +71,8 @@ async def test_a_bad_release_that_tells_of_itself_by_otlp_is_reverted(tmp_path: 
         (stream,) = (await daemon.shop()).sources
         assert (stream.name, stream.kind, stream.state) == ("otlp_metrics", "otlp_metrics", "up")
         await eventually(lambda: shop.restarts == ["v1"])
+        async with aiohttp.ClientSession() as client, client.get(f"{daemon.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        numbers = dict(line.rsplit(" ", 1) for line in lines if line.startswith("rollbackd_intake_"))
+        assert float(numbers['rollbackd_intake_events_total{intake="otlp_metrics",result="accepted"}']) >= 20
+        assert float(numbers['rollbackd_intake_behind_seconds{intake="otlp_metrics"}']) < 30
