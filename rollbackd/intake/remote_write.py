@@ -22,12 +22,12 @@ from rollbackd.fields import Size
 from rollbackd.intake.base import Decoder, Delivery, Intake, IntakeContext, Reading, Rejected, Reply, ServiceNames, Told
 from rollbackd.intake.matching import Matcher, Matching
 from rollbackd.intake.snappy import unsnappy
-from rollbackd.intake.wire import Malformed
 from rollbackd.intake.write_histogram import Histogram
 from rollbackd.intake.write_request import Heads, Sample, Tally, labels_v1, labels_v2, read_v1, read_v2
 from rollbackd.metrics.inflow import REPLICA_LABELS, Inflow, Reason
 from rollbackd.metrics.pushed import Slot
 from rollbackd.metrics.settings import Metrics, PresetName, meanings
+from rollbackd.wire import Malformed
 
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
 

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from rollbackd.intake.wire import LENGTH, VARINT, Malformed, check, double, doubles, fields, signed, varints, zigzag
 from rollbackd.metrics.exponential import custom, exponential
+from rollbackd.wire import LENGTH, VARINT, Malformed, check, double, doubles, fields, signed, varints, zigzag
 
 CUSTOM = -53
 """The schema of a histogram that brings its own bounds."""

@@ -13,8 +13,8 @@ from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rollbackd.intake.wire import LENGTH, VARINT, Malformed, check, double, fields, signed, text, varint, varints
 from rollbackd.intake.write_histogram import Histogram, read_histogram
+from rollbackd.wire import LENGTH, VARINT, Malformed, check, double, fields, signed, text, varint, varints
 
 Sample: TypeAlias = tuple[bytes, float, float, float, Histogram | None]
 """The key of a series, the moment in Unix seconds, the value, since when it counts (0 where unknown), and the histogram

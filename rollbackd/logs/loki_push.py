@@ -1,9 +1,8 @@
 """What is pushed to Loki's `/loki/api/v1/push`: streams of lines in protobuf or JSON, from bytes nobody vouches for.
 
 Formats: the push endpoint in https://grafana.com/docs/loki/latest/reference/loki-http-api/, and `PushRequest` in
-https://github.com/grafana/loki/blob/main/pkg/push/push.proto, read as it is on the wire
-(https://protobuf.dev/programming-guides/encoding/). A protobuf body comes in Snappy's block format, whether a
-Content-Encoding says so or not; whoever calls this has unpacked it.
+https://github.com/grafana/loki/blob/main/pkg/push/push.proto, read as it is on the wire. A protobuf body comes in
+Snappy's block format, whether a Content-Encoding says so or not; whoever calls this has unpacked it.
 
 Streams are told one by one, and their entries read only when they are asked for: what is nobody's costs a step over it.
 """
@@ -17,13 +16,13 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from rollbackd import wire
 from rollbackd.errors import Permanent
 from rollbackd.logs.loki import LAST_MOMENT, moment_of
 
 MAX_LABELS_CHARS = 64 * 1024
 """Longer label sets are refused."""
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _NONE: Mapping[str, str] = {}
 _SECOND = 1_000_000_000
 
@@ -115,15 +114,21 @@ class _OfProtobuf:
         return len(self.spans)
 
     def entries(self) -> Iterator[Pushed]:
-        for begin, end in self.spans:
-            yield _entry(self.body, begin, end)
+        try:
+            for begin, end in self.spans:
+                yield _entry(self.body, begin, end)
+        except wire.Malformed as error:
+            raise Malformed(f"the body is no push to Loki: {error}") from None
 
 
 def read_protobuf(body: bytes) -> Iterator[PushedStream]:
     """The streams of an unpacked protobuf push, with their labels. Raises Malformed on the way."""
-    for number, begin, end in _parts(body, 0, len(body)):
-        if number == 1:
-            yield _stream(body, begin, end)
+    try:
+        for number, begin, end in _parts(body, 0, len(body)):
+            if number == 1:
+                yield _stream(body, begin, end)
+    except wire.Malformed as error:
+        raise Malformed(f"the body is no push to Loki: {error}") from None
 
 
 def _stream(body: bytes, begin: int, end: int) -> _OfProtobuf:
@@ -157,13 +162,11 @@ def _entry(body: bytes, begin: int, end: int) -> Pushed:
 def _moment(body: bytes, begin: int, end: int) -> int | None:
     """A google.protobuf.Timestamp."""
     seconds = nanoseconds = 0
-    for number, kind, value, _, _ in _fields(body, begin, end):
-        if number in (1, 2) and kind != _VARINT:
-            raise Malformed("the body is no push to Loki: a time is not made of numbers")
-        if number == 1:
-            seconds = value
-        elif number == 2:
-            nanoseconds = value
+    for one in wire.fields(body, begin, end):
+        if one.number == 1:
+            seconds = wire.check(one, wire.VARINT).value
+        elif one.number == 2:
+            nanoseconds = wire.check(one, wire.VARINT).value
     moment = seconds * _SECOND + nanoseconds  # a negative number reads as one that is far too large
     return moment if nanoseconds < _SECOND and moment <= LAST_MOMENT else None
 
@@ -184,48 +187,15 @@ def _text(body: bytes, begin: int, end: int) -> str:
 
 
 def _parts(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number and place of the strings and messages within a message. Raises Malformed on the way.
+    """Number and place of the strings and messages within a message. Raises wire.Malformed on the way.
 
     In all that we read, fields 1 and 2 are such.
     """
-    for number, kind, _, begin, after in _fields(body, at, end):
-        if kind == _LENGTH:
-            yield number, begin, after
-        elif number in (1, 2):
-            raise Malformed(f"the body is no push to Loki: field {number} is not of its type")
-
-
-def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Number, type, value of a varint, and place of each field of the message in `body[at:end]`. Raises Malformed."""
-    while at < end:
-        tag, at = _varint(body, at, end)
-        number, kind = tag >> 3, tag & 7
-        value, begin = 0, at
-        if kind == _LENGTH:
-            length, begin = _varint(body, at, end)
-            at = begin + length
-        elif kind == _VARINT:
-            value, at = _varint(body, at, end)
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
-        else:
-            raise Malformed("the body is no push to Loki: a field is of a type that there is not")
-        if at > end or not number:
-            raise Malformed("the body is cut off, or no push to Loki")
-        yield number, kind, value, begin, at
-
-
-def _varint(body: bytes, at: int, end: int) -> tuple[int, int]:
-    """An unsigned number of 64 bits at most, and where the next byte is. Raises Malformed."""
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = body[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & ((1 << 64) - 1), at
-        shift += 7
-    raise Malformed("the body is cut off, or a number in it is too long")
+    for one in wire.fields(body, at, end):
+        if one.kind == wire.LENGTH:
+            yield one.number, one.begin, one.end
+        elif one.number in (1, 2):
+            raise wire.Malformed(f"field {one.number} is not of its type")
 
 
 # -- label sets as text

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollbackd.intake.wire import Malformed, fields, signed, varint, zigzag
 from rollbackd.intake.write_histogram import MAX_BUCKETS, Histogram, read_histogram
 from rollbackd.intake.write_request import (
     MAX_HEADS,
@@ -23,6 +22,7 @@ from rollbackd.intake.write_request import (
     read_v1,
     read_v2,
 )
+from rollbackd.wire import Malformed, fields, signed, varint, zigzag
 from tests.support import remote_write as write
 from tests.support.remote_write import Native, Pushed, request_v1, request_v2, series
 
