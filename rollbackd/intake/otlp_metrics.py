@@ -117,7 +117,7 @@ class OtlpMetrics(Intake):
                     self._metric(metric, common, dropped)
         self._deltas.sweep(delivery.received_at)
         dropped.update(self._inflow.take_dropped())
-        return Reading(dropped=dropped)
+        return Reading(dropped=dropped, newest=self._inflow.newest)
 
     def settled(self, now: float) -> Reading:
         return Reading(observed=tuple(self._inflow.settled(now)))

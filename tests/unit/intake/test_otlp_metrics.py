@@ -92,6 +92,10 @@ def test_processes_that_push_under_the_same_labels_are_told_apart_by_their_start
     assert sum(event.total for event in events) == 2 * 5 * 10 + 7
 
 
+def test_how_far_behind_an_export_is_can_be_told() -> None:
+    assert send(intake(), ok(NOW - 7, 100), NOW).newest == NOW - 7
+
+
 def test_deltas_count_from_the_first() -> None:
     pair = [
         metrics("checkout", duration(served(NOW - 10 * n, (5, 1, 0, 0), start=NOW - 10 * n - 10), temporality=DELTA))
