@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -91,15 +92,16 @@ class DockerLogs:
         self._kept: Kept | None = None
 
     async def run(self, sink: Sink) -> None:
-        if self._kept is None:
-            self._kept = await self._keeper.load() or Kept()
-        teller = Teller(self._context, sink)
-        while True:
-            began = self._clock.monotonic()
-            fault = await self._until_lost(self._kept, sink, teller)
-            if self._clock.monotonic() - began <= RETRY_S:  # else, whether it can be reached again tells more than this
-                sink.down(str(fault))
-                await self._clock.sleep(RETRY_S)
+        with closing(self._keeper):
+            if self._kept is None:
+                self._kept = await self._keeper.load() or Kept()
+            teller = Teller(self._context, sink)
+            while True:
+                began = self._clock.monotonic()
+                fault = await self._until_lost(self._kept, sink, teller)
+                if self._clock.monotonic() - began <= RETRY_S:  # else whether it can be reached again tells more
+                    sink.down(str(fault))
+                    await self._clock.sleep(RETRY_S)
 
     async def _until_lost(self, kept: Kept, sink: Sink, teller: Teller) -> EngineFault:
         """Connect, and follow until the connection is lost; why it was."""
@@ -116,7 +118,7 @@ class DockerLogs:
         finally:
             if session is not None:
                 session.remember()
-                self._keeper.keep_now(kept)
+                await self._keeper.keep_now(kept)
         return faults[0]
 
 

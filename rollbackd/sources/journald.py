@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self, TypeAlias
@@ -121,18 +122,19 @@ class Journald:
         self._place: Place | None = None
 
     async def run(self, sink: Sink) -> None:
-        if self._place is None:
-            self._place = await self._keeper.load()
-        teller = Teller(self._context, sink)
-        while True:
-            try:
-                wanted = await asyncio.to_thread(self._wanted)
-                place = await self._begin(wanted, sink)
-                sink.up()
-                await self._follow(wanted, place, sink, teller)
-            except Unreadable as error:
-                sink.down(str(error))
-                await self._clock.sleep(RETRY_S)
+        with closing(self._keeper):
+            if self._place is None:
+                self._place = await self._keeper.load()
+            teller = Teller(self._context, sink)
+            while True:
+                try:
+                    wanted = await asyncio.to_thread(self._wanted)
+                    place = await self._begin(wanted, sink)
+                    sink.up()
+                    await self._follow(wanted, place, sink, teller)
+                except Unreadable as error:
+                    sink.down(str(error))
+                    await self._clock.sleep(RETRY_S)
 
     def _wanted(self) -> _Wanted:
         """What to ask journalctl for. Raises Unreadable."""
@@ -205,7 +207,7 @@ class Journald:
                     ticking.cancel()
             finally:
                 self._place = following.place
-                self._keeper.keep_now(self._place)
+                await self._keeper.keep_now(self._place)
             fault = await run.fault()
             if not following.quiet:
                 raise fault or Unreadable("journalctl ended by itself")

@@ -23,24 +23,30 @@ class Kept:
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self._path = folder / name if folder is not None else None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kept")
+        self._thread: ThreadPoolExecutor | None = None
         self._failed = False
 
     async def load(self) -> bytes | None:
         """What was saved last; None where there is nothing, or nothing that can be read."""
         return await self._outside(self._load) if self._path is not None else None
 
-    async def save(self, data: bytes) -> None:
-        """Put this in the place of what was saved before. A crash in the middle leaves the one or the other."""
-        if self._path is not None:
-            await self._outside(lambda: self._save(data))
+    async def save(self, data: bytes) -> bool:
+        """Put this in the place of what was saved before. A crash in the middle leaves the one or the other.
+
+        Gives whether it is known to be there.
+        """
+        return self._path is not None and await self._outside(lambda: self._save(data)) is not None
 
     def close(self) -> None:
-        """No more is saved; what is being written is still written."""
-        self._thread.shutdown(wait=False)
+        """Let the thread go, until there is more to do; what is being written is still written."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
 
     async def _outside(self, work: Callable[[], T]) -> T | None:
         """The work done outside the event loop; None where it failed or takes too long."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="kept")
         doing = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
             async with asyncio.timeout(SILENT_S):
@@ -61,7 +67,7 @@ class Kept:
         except FileNotFoundError:
             return None
 
-    def _save(self, data: bytes) -> None:
+    def _save(self, data: bytes) -> bool:
         assert self._path is not None  # noqa: S101
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(f".{os.getpid()}.{id(self):x}.new")
@@ -74,3 +80,4 @@ class Kept:
         except OSError:
             draft.unlink(missing_ok=True)
             raise
+        return True

@@ -427,7 +427,7 @@ class TestAJournalctlOfOurMaking:
                     await one.until(str(number))
                     await one.run.after(KEEP_EVERY_S)
         assert messages(one.sink) == ["ERROR 0", "ERROR 1", "ERROR 2"]
-        assert [entry["event"] for entry in logged].count("place_not_kept") == 1
+        assert [entry["event"] for entry in logged].count("source_place_not_kept") == 1
 
 
 def children() -> list[int]:
