@@ -28,7 +28,7 @@ from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.pushed import Pushed
 from rollbackd.live.rollbacks import Rollbacks
-from rollbackd.model import DeploymentEvent, Standing, deployment_id, rollback_key
+from rollbackd.model import DeploymentEvent, Standing, Verdict, deployment_id, rollback_key
 from rollbackd.web.backend import Refused, Unknown
 from rollbackd.web.views import (
     DecisionView,
@@ -92,7 +92,9 @@ class LiveBackend:
 
     def service(self, name: str) -> ServiceView:
         place = self._place(name)
-        peek = self._engine.peek(name)
+        peek, sources = self._engine.peek(name), self.sources(name)
+        blind = any(one.state == "down" for one in sources)
+        verdict: Verdict = "insufficient" if blind and peek.verdict == "healthy" else peek.verdict
         watch = None
         if peek.watch is not None:
             watch = WatchView(
@@ -102,7 +104,7 @@ class LiveBackend:
                 deployed_at=peek.watch.deployed_at,
                 ends_at=peek.ends_at or peek.watch.deployed_at,
                 is_rollback=peek.watch.is_rollback,
-                verdict=peek.verdict,
+                verdict=verdict,
                 evidence=peek.evidence,
                 excuse=peek.watch.excuse,
             )
@@ -112,9 +114,9 @@ class LiveBackend:
             target=place.kind,
             current=place.in_place or peek.current,
             last_known_good=peek.last_known_good,
-            verdict=peek.verdict,
+            verdict=verdict,
             watch=watch,
-            sources=self.sources(name),
+            sources=sources,
             problems=(*place.problems, *self._pipeline.faults(name)),
             paused=place.paused,
             rollback_id=place.rollback_id,

@@ -51,7 +51,7 @@ async def comes_true(run: Run, far_side: FarSide, condition: Callable[[], bool])
             return True
         await run.after(far_side.interval)
     with suppress(AssertionError):
-        await eventually(condition)
+        await eventually(condition, within=30)
     return condition()
 
 

@@ -27,7 +27,7 @@ from rollbackd.model import AnyEvent, Log, Probe
 from rollbackd.notify import webhook
 from rollbackd.sources import probe_dns, probe_grpc
 from rollbackd.sources.http import BadAnswer
-from rollbackd.targets import command, output
+from rollbackd.targets import command, manifest, output
 from rollbackd.web import body
 from rollbackd.web.errors import HttpError
 from rollbackd.web.views import StatusView
@@ -264,6 +264,14 @@ PARSERS = [
             _dns_seed(("CNAME", "a.example."), ("SRV", "1 2 3 a."), ("MX", "1 a."), ("AAAA", "2001:db8::1")),
         ],
         (dns.exception.DNSException,),
+    ),
+    Parser(
+        "manifest",
+        ["rollbackd.targets.manifest", "rollbackd.targets.git_releases"],
+        pure(lambda data: manifest.value(data, "image.tag")),
+        [b"image: {tag: v1.10}\n", b"a: 1\n---\nimage:\n  tag: 'v2'\n"],
+        (Permanent,),
+        words=[b":", b"{", b"[", b"- ", b"&a", b"*a", b"!!", b"---\n", b"|\n"],
     ),
     Parser("config.yaml", ["rollbackd.config.document"], pure(yaml_document), [CONFIGURATION], words=KEYS),
     Parser("config", ["rollbackd.config.reading"], pure(configuration), [CONFIGURATION], words=KEYS),

@@ -92,6 +92,7 @@ async def test_prometheus_gone_in_mid_bake_is_no_reason_to_roll_back(tmp_path: P
                 after = (await daemon.shop()).watch
                 assert after is not None, "silence is no health: the bake does not end in it"
                 assert after.deployed_at == watch.deployed_at
+                assert (await daemon.shop()).verdict == "insufficient", "what cannot be seen is not called healthy"
                 await prometheus.start()
 
                 async def good() -> bool:

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "rollbackd.sources.docker_session": "the engine's events, which msgspec reads",
     "rollbackd.sources.keeping": "reads what it wrote",
     "rollbackd.sources.kept": "reads what it wrote",
+    "rollbackd.web.routes_intake": "hands bodies to intakes, of which every one is a row",
     "rollbackd.sources.loki_place": "reads what it wrote",
 }
 """Modules and packages that take bytes and are in no row, and why."""
