@@ -190,7 +190,7 @@ PARSERS = [
     ),
     Parser(
         "loki.labels",
-        ["rollbackd.logs.loki_push"],
+        ["rollbackd.logs.loki_push", "rollbackd.wire"],
         pure(loki_labels),
         [b'{service="checkout", a="\\"b\\\\\\n"}'],
         (loki_push.Malformed,),
