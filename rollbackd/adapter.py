@@ -20,8 +20,11 @@ class Adapter(Generic[ConfigT, ContextT, ProductT]):
     """One adapter: `build(config, context)` makes it, without I/O; what can fail, fails when it is first used.
 
     `shorthand` names the field that a bare string stands for, as in `metrics: http://...`; None where there is none.
+    `place` names the one place that a target with these settings reverts, which no other may revert as well; left out,
+    the shorthand's field does.
     """
 
     config: type[ConfigT]
     build: Callable[[ConfigT, ContextT], ProductT]
     shorthand: str | None = None
+    place: Callable[[ConfigT], str] | None = None

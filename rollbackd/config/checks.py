@@ -74,8 +74,11 @@ def _targets(config: Config, catalog: Catalog, findings: Findings) -> None:
 
 
 def _place(target: Block, catalog: Catalog) -> str | None:
-    """What a bare string would stand for is what names a target's place, where there is such a field."""
-    field = catalog.load(target.kind, target.name).shorthand
+    """What names a target's place: what it says itself, else what a bare string would stand for, if there is either."""
+    adapter = catalog.load(target.kind, target.name)
+    if adapter.place is not None:
+        return adapter.place(target.settings)
+    field = adapter.shorthand
     return str(getattr(target.settings, field)) if field is not None else None
 
 
