@@ -33,6 +33,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "target": {
         "command": "rollbackd.targets.command",
         "git": "rollbackd.targets.git",
+        "kubernetes": "rollbackd.targets.kubernetes",
         "release_dir": "rollbackd.targets.release_dir",
     },
     "notifier": {"webhook": "rollbackd.notify.webhook"},

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rollbackd import registry
 from rollbackd.aiokit import Clock
 from rollbackd.targets.base import Target, TargetContext
+from tests.support.clock import ManualClock
 from tests.support.repository import Repository
+from tests.support.waiting import eventually
 
 SECRET = "sesame-7f3a9c"
 SECRET_VARIABLE = "ROLLBACKD_TEST_TOKEN"
@@ -29,6 +34,8 @@ class Place(ABC):
     """Where releases v1, v2 and v3 of one service lie, with v2 in place. `state_dir` is the target's own."""
 
     POLL = 1.0
+    LOCKS = True
+    """Whether two objects of the target refuse to revert at the same time; otherwise the second changes nothing."""
 
     ATOMIC: ClassVar[bool] = False
     """Whether the switch is the whole revert, with nothing left to do after it; `finished` then tells switches."""
@@ -41,6 +48,15 @@ class Place(ABC):
         for version in ("v1", "v2", "v3"):
             (self.world / "releases" / version).mkdir(parents=True)
             (self.world / "releases" / version / "app").write_text(version)
+
+    async def start(self) -> None:  # noqa: B027  most places are there from the beginning
+        """Begin to be there."""
+
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     @property
     @abstractmethod
@@ -58,6 +74,17 @@ class Place(ABC):
     FAULTS: ClassVar[Mapping[str, Callable[[Any], object]]]
     """Ways in which such a place can break, by name."""
 
+    def go_away(self) -> None:
+        """From now on the whole place cannot be reached."""
+        self.world.rename(self.root / "elsewhere")
+
+    def come_back(self) -> None:
+        (self.root / "elsewhere").rename(self.world)
+
+    async def caught_up(self, clock: ManualClock) -> None:
+        """Return once a target that watches on this clock has seen everything there is to see."""
+        await eventually(lambda: clock.sleeping)
+
     # -- the end of a revert: a restart, a script's last step
     def hold(self) -> None:
         """From now on, reverts switch and then wait."""
@@ -72,6 +99,11 @@ class Place(ABC):
 
     def heal(self) -> None:
         (self.root / "fail").unlink()
+
+    @property
+    def held(self) -> bool:
+        """Whether a revert has switched and waits."""
+        return bool(self.pids)
 
     @property
     def finished(self) -> list[str]:
@@ -242,10 +274,6 @@ while [ -e {root}/hold ]; do sleep 0.02; done"""
         "the manifest has no version": lambda place: place.repository.commit({place._MANIFEST: "image: {}"}),
         "the state folder cannot be written": lambda place: place.state_dir.write_text("a file"),
     }
-
-
-PLACES: Mapping[str, type[Place]] = {"command": CommandPlace, "git": GitPlace, "release_dir": ReleaseDirPlace}
-"""The place each registered target is tested on. A target without a line here fails the suite."""
 
 
 def build(name: str, settings: Mapping[str, object], state_dir: Path, clock: Clock) -> Target:

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -19,29 +19,36 @@ from rollbackd import registry
 from rollbackd.aiokit import SystemClock
 from rollbackd.errors import Conflict, RollbackdError, Temporary
 from rollbackd.targets.base import RevertOrder, Target, TargetChange
-from tests.contract.targets import PLACES, SECRET, SECRET_VARIABLE, Place, build
+from tests.contract.kubernetes_place import KubernetesPlace
+from tests.contract.targets import SECRET, SECRET_VARIABLE, CommandPlace, GitPlace, Place, ReleaseDirPlace, build
 from tests.support.clock import ManualClock
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
+PLACES: Mapping[str, type[Place]] = {
+    "command": CommandPlace,
+    "git": GitPlace,
+    "kubernetes": KubernetesPlace,
+    "release_dir": ReleaseDirPlace,
+}
+"""The place each registered target is tested on. A target without a line here fails the suite."""
 ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
 
 
 @pytest.fixture(params=registry.names("target"))
 def name(request: pytest.FixtureRequest) -> str:
     found = str(request.param)
-    assert found in PLACES, f"target `{found}` has no line in tests/contract/targets.py"
+    assert found in PLACES, f"target `{found}` has no line in PLACES"
     return found
 
 
 @pytest.fixture
-def place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+async def place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     one = PLACES[name](tmp_path)
+    await one.start()
     yield one
-    for pid in one.pids:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    await one.stop()
 
 
 @pytest.fixture
@@ -156,8 +163,8 @@ async def test_two_objects_on_one_place_do_not_revert_at_the_same_time(name: str
     other = build(name, place.settings, place.state_dir, SystemClock())
     place.hold()
     first = asyncio.create_task(target.revert(ORDER))
-    await eventually(lambda: place.pids)
-    with pytest.raises(Temporary):
+    await eventually(lambda: place.held)
+    with pytest.raises(Temporary) if place.LOCKS else nullcontext():
         await other.revert(ORDER)
     place.let_go()
     await first
@@ -223,10 +230,11 @@ async def test_a_kill_after_the_switch_is_finished_by_the_same_key(name: str, ta
     order, settings = msgspec.json.encode(ORDER).decode(), msgspec.json.encode(place.settings).decode()
     arguments = ("-m", "tests.contract.revert_program", name, settings, str(place.state_dir), order)
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT)
-    await eventually(lambda: place.pids)
+    await eventually(lambda: place.held)
     process.kill()
     await process.wait()
-    os.killpg(place.pids[0], signal.SIGKILL)
+    for pid in place.pids:
+        os.killpg(pid, signal.SIGKILL)
     assert await in_place(target) == "v1"
     assert await target.settled("v1") is place.ATOMIC
 
@@ -244,7 +252,7 @@ async def test_a_kill_after_the_switch_is_finished_by_the_same_key(name: str, ta
 async def test_a_deployment_after_a_kill_is_not_undone(name: str, target: Target, place: Place) -> None:
     place.hold()
     reverting = asyncio.create_task(target.revert(ORDER))
-    await eventually(lambda: place.pids)
+    await eventually(lambda: place.held)
     reverting.cancel()
     with suppress(asyncio.CancelledError):
         await reverting
@@ -258,11 +266,11 @@ async def test_a_deployment_after_a_kill_is_not_undone(name: str, target: Target
 async def test_cancelling_a_revert_leaves_no_process_and_can_be_finished(target: Target, place: Place) -> None:
     place.hold()
     reverting = asyncio.create_task(target.revert(ORDER))
-    await eventually(lambda: place.pids)
+    await eventually(lambda: place.held)
     reverting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reverting
-    assert group_is_gone(place.pids[0])
+    assert all(group_is_gone(pid) for pid in place.pids)
     place.let_go()
     await target.revert(ORDER)
     assert (await in_place(target), place.finished) == ("v1", [f"{ORDER.key} v1"])
@@ -351,18 +359,18 @@ async def watched(name: str, place: Place, clock: ManualClock) -> AsyncIterator[
     """What the target saw, after its first look."""
     target = build(name, place.settings, place.state_dir, clock)
     async with watching(target) as seen:
-        await eventually(lambda: clock.sleeping)
+        await place.caught_up(clock)
         yield seen
     await target.close()
 
 
-async def look_again(clock: ManualClock) -> None:
+async def look_again(clock: ManualClock, place: Place) -> None:
     await clock.advance(Place.POLL)
-    await eventually(lambda: clock.sleeping)
+    await place.caught_up(clock)
 
 
-async def test_the_first_sight_is_no_deployment(watched: list[TargetChange], clock: ManualClock) -> None:
-    await look_again(clock)
+async def test_the_first_sight_is_no_deployment(watched: list[TargetChange], clock: ManualClock, place: Place) -> None:
+    await look_again(clock, place)
     assert watched == []
 
 
@@ -371,7 +379,7 @@ async def test_a_deployment_is_seen_within_one_look(
 ) -> None:
     began = clock.now()
     place.deploy("v3")
-    await look_again(clock)
+    await look_again(clock, place)
     assert [(change.version, change.previous, change.phase) for change in watched] == [
         ("v3", "v2", "started"),
         ("v3", "v2", "finished"),
@@ -383,30 +391,29 @@ async def test_watching_outlives_a_place_that_is_empty_for_a_while(
     watched: list[TargetChange], clock: ManualClock, place: Place
 ) -> None:
     place.vanish()
-    await look_again(clock)
-    await look_again(clock)
+    await look_again(clock, place)
+    await look_again(clock, place)
     place.deploy("v2")
-    await look_again(clock)
+    await look_again(clock, place)
     assert watched == []
     place.vanish()
-    await look_again(clock)
+    await look_again(clock, place)
     place.deploy("v3")
-    await look_again(clock)
+    await look_again(clock, place)
     assert [(change.version, change.previous) for change in watched] == [("v3", "v2"), ("v3", "v2")]
 
 
 async def test_watching_outlives_a_place_that_is_gone_for_a_while(
     watched: list[TargetChange], clock: ManualClock, place: Place
 ) -> None:
-    elsewhere = place.root / "elsewhere"
-    place.world.rename(elsewhere)
+    place.go_away()
     with capture_logs() as logs:
-        await look_again(clock)
-        await look_again(clock)
+        await look_again(clock, place)
+        await look_again(clock, place)
     assert len(logs) <= 1, "one fault is told once"
-    elsewhere.rename(place.world)
+    place.come_back()
     place.deploy("v3")
-    await look_again(clock)
+    await look_again(clock, place)
     assert [change.version for change in watched] == ["v3", "v3"]
 
 
@@ -416,5 +423,5 @@ async def test_our_own_revert_is_seen_too(
     target = build(name, place.settings, place.state_dir, SystemClock())
     await target.revert(ORDER)
     await target.close()
-    await look_again(clock)
+    await look_again(clock, place)
     assert [(change.version, change.previous) for change in watched] == [("v1", "v2"), ("v1", "v2")]

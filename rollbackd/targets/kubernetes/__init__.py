@@ -1,0 +1,137 @@
+"""Target `kubernetes`: a Deployment, StatefulSet or DaemonSet, reverted to a revision that Kubernetes keeps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import structlog
+
+from rollbackd.adapter import Adapter
+from rollbackd.errors import Permanent
+from rollbackd.kubernetes.access import Credentials
+from rollbackd.kubernetes.api import Api
+from rollbackd.kubernetes.kinds import STATEFUL_SET, partition
+from rollbackd.kubernetes.revisions import Revision
+from rollbackd.kubernetes.subject import WorkloadOptions
+from rollbackd.model import Release
+from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
+from rollbackd.targets.disk import Disk
+from rollbackd.targets.kubernetes.images import Images
+from rollbackd.targets.kubernetes.memory import Memory
+from rollbackd.targets.kubernetes.owners import keeper
+from rollbackd.targets.kubernetes.readiness import problems
+from rollbackd.targets.kubernetes.revert import Reverter
+from rollbackd.targets.kubernetes.rollout import Rollouts
+from rollbackd.targets.kubernetes.view import Look, View
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
+
+
+class KubernetesConfig(WorkloadOptions):
+    """What an operator writes under `target: {kubernetes: ...}`."""
+
+    container: str | None = None
+    """The container whose image is the release; left out, the pod's default or first one."""
+    version: Literal["image_tag", "label"] = "image_tag"
+    """What a release is called by first.
+
+    Its image's tag, or the pod template's label `app.kubernetes.io/version` (or `version`).
+    """
+    if_managed: Literal["refuse", "revert"] = "refuse"
+    """What to do about a workload that Argo CD, Flux, Helm or another owner looks after, who would undo a revert."""
+
+
+class Kubernetes:
+    """One workload of one cluster."""
+
+    def __init__(self, config: KubernetesConfig, context: TargetContext) -> None:
+        kind, name = config.workload
+        self._config = config
+        self._api = Api(Credentials(config, context.clock), config.timeout)
+        self._disk = Disk(context.service)
+        memory = Memory(context.state_dir, f"{kind.name} {config.namespace or ''}/{name}")
+        self._view = View(self._api, config, memory, self._disk, by=config.version, container=config.container)
+        self._clock = context.clock
+        self._images = Images(self._view, config.container)
+        self._reverter = Reverter(self._view, context.clock, context.service)
+        self._rollouts = Rollouts(self._view, context.clock, context.service)
+
+    async def current(self) -> Release | None:
+        look = await self._view.look_once_taken_up(self._clock)
+        if look is None:
+            return None
+        await self._images.learn(look)
+        return await self._release(look, look.current)
+
+    async def history(self) -> list[Release]:
+        look = await self._view.look()
+        if look is None:
+            return []
+        return [await self._release(look, revision) for revision in look.revisions]
+
+    async def _release(self, look: Look, revision: Revision) -> Release:
+        return Release(
+            version=look.names[revision.identity],
+            digest=await self._images.digest(revision),
+            commit=revision.commit,
+            created_at=revision.created_at,
+        )
+
+    async def readiness(self, to: str) -> Readiness:
+        try:
+            found = await problems(self._view, to, refuse_managed=self._config.if_managed == "refuse")
+        except Permanent as error:
+            found = [str(error)]
+        return Readiness(problems=tuple(found))
+
+    async def revert(self, order: RevertOrder) -> None:
+        if self._config.if_managed == "refuse":
+            workload = await self._view.workload()
+            kept_by = keeper(workload.metadata) if workload is not None else None
+            if kept_by is not None:
+                raise Permanent(f"{await self._view.what()}: {kept_by.problem}")
+        await self._reverter.carry_out(order)
+
+    async def settled(self, to: str) -> bool:
+        look = await self._view.look()
+        if look is None or look.version != to or look.workload.spec.paused:
+            return False
+        if self._view.kind.progress(look.workload) != "complete":
+            return False
+        pods = await self._view.pods(look.workload, look.revisions)
+        below = partition(look.workload) if self._view.kind is STATEFUL_SET else 0
+        meant = [pod for pod in pods if _ordinal(pod.metadata.name) >= below]
+        if not all(self._view.is_of(pod, look.current) for pod in meant):
+            return False
+        await self._images.check(look, meant)
+        return True
+
+    def changes(self) -> AsyncIterator[TargetChange]:
+        return self._rollouts.changes()
+
+    async def close(self) -> None:
+        await self._api.close()
+        self._disk.close()
+
+
+def _ordinal(name: str) -> float:
+    """The number at the end of a StatefulSet's pod's name."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else float("inf")
+
+
+def build(config: KubernetesConfig, context: TargetContext) -> Target:
+    """A target on this configuration; nothing is asked before it is used."""
+    return Kubernetes(config, context)
+
+
+def place(config: KubernetesConfig) -> str:
+    """What no two services may revert."""
+    kind, name = config.workload
+    return f"{config.kubeconfig} {config.context} {config.namespace} {kind.name} {name}"
+
+
+ADAPTER: Adapter[KubernetesConfig, TargetContext, Target] = Adapter(
+    KubernetesConfig, build, shorthand="deployment", place=place
+)

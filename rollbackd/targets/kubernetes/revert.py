@@ -1,0 +1,216 @@
+"""Putting an earlier revision back, with the semantics of `kubectl rollout undo --to-revision`.
+
+Every change is one JSON Patch that holds the resourceVersion it was worked out from, so that nobody's later change is
+overwritten; and it carries the order's key in an annotation, so that a key and its effect cannot come apart.
+Source of what is put back: kubectl, pkg/polymorphichelpers/rollback.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum, auto
+
+import msgspec
+import structlog
+
+from rollbackd.aiokit import Clock
+from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.kubernetes.api import NotThere, Stale
+from rollbackd.kubernetes.kinds import DEPLOYMENT, STATEFUL_SET
+from rollbackd.kubernetes.objects import read
+from rollbackd.kubernetes.pods import Pod
+from rollbackd.kubernetes.revisions import REVISION, Revision
+from rollbackd.kubernetes.workloads import Workload
+from rollbackd.targets.base import RevertOrder
+from rollbackd.targets.kubernetes.readiness import gone
+from rollbackd.targets.kubernetes.view import Look, View
+
+KEYS = "io.rollbackd/key"
+"""The keys of the reverts that were made here, a JSON list, the newest last."""
+PAUSING = "io.rollbackd/pausing"
+"""The key of a revert that paused a rollout and is about to put the old revision back."""
+KEEP_KEYS = 10
+ATTEMPTS = 10
+"""How often a change is worked out anew because somebody else was faster; status updates are, all the time."""
+TAKEN_UP_S = 30.0
+"""How long a StatefulSet's controller may take to see what was put back."""
+
+STAY = frozenset(
+    {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        REVISION,
+        "deployment.kubernetes.io/revision-history",
+        "deployment.kubernetes.io/desired-replicas",
+        "deployment.kubernetes.io/max-replicas",
+        "deprecated.deployment.rollback.to",
+    }
+)
+"""Annotations of a Deployment that do not go back with its template."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
+
+
+class Step(Enum):
+    """What is to be done about an order."""
+
+    PAUSE = auto()
+    """`expect` is in place and still being rolled out: stop that."""
+    SWITCH = auto()
+    """`expect` is in place: put `to` there."""
+    ADOPT = auto()
+    """`to` is in place, but not because of this key: note it."""
+    FINISH = auto()
+    """`to` is in place because of this key."""
+
+
+def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
+    """What is to be done next. Raises Conflict where somebody else deployed or the key is spent."""
+    keys, paused_by = spent(look.workload), look.workload.metadata.annotations.get(PAUSING)
+    if order.key in keys:
+        if keys[-1] != order.key:
+            raise Conflict(f"key {order.key} is spent: this workload was reverted again since")
+        if look.version != order.to or look.staged:
+            now = "another template" if look.staged else look.version
+            raise Conflict(f"key {order.key} is spent: {now} was put in place since")
+        return Step.FINISH
+    if look.staged:
+        raise Conflict("the Deployment is paused with a pod template that was never rolled out: somebody prepares it")
+    if look.version == order.to:
+        return Step.ADOPT
+    if look.version != order.expect:
+        raise Conflict(f"{look.version} is in place, not {order.expect}: somebody else deployed")
+    if paused_by == order.key and not look.workload.spec.paused:
+        raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had paused")
+    return Step.PAUSE if going and not look.workload.spec.paused else Step.SWITCH
+
+
+def spent(workload: Workload) -> list[str]:
+    """The keys of reverts made here, oldest first; what somebody else wrote there counts for nothing."""
+    try:
+        return msgspec.json.decode(workload.metadata.annotations.get(KEYS, "[]"), type=list[str])
+    except (msgspec.MsgspecError, RecursionError):
+        return []
+
+
+class Reverter:
+    """Carries out orders on one workload."""
+
+    def __init__(self, view: View, clock: Clock, service: str) -> None:
+        self._view, self._clock, self._service = view, clock, service
+
+    async def carry_out(self, order: RevertOrder) -> None:
+        """Go on from wherever the order is."""
+        for _ in range(ATTEMPTS):
+            look = await self._look()
+            going = self._view.kind is DEPLOYMENT and self._view.kind.progress(look.workload) != "complete"
+            try:
+                step = judge(order, look, going=going)
+            except Conflict:
+                await self._let_go(order, look)
+                raise
+            to = look.find(order.to)
+            if to is None:
+                raise Permanent(gone(order.to, look))
+            try:
+                if await self._do(step, order, look, to):
+                    return
+            except Stale:
+                continue
+        raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
+
+    async def _do(self, step: Step, order: RevertOrder, look: Look, to: Revision) -> bool:
+        """One step; whether it was the last."""
+        workload = look.workload
+        notes = dict(workload.metadata.annotations)
+        match step:
+            case Step.PAUSE:
+                after = await self._patch(workload, notes | {PAUSING: order.key}, _paused(True))
+                log.info("rollout_paused", service=self._service, version=order.expect)
+                # what was paused is what was looked at, since nobody changed it in between
+                return await self._do(Step.SWITCH, order, replace(look, workload=after), to)
+            case Step.SWITCH:
+                notes = self._notes_of(to, notes) | _with(order.key, workload)
+                notes.pop(PAUSING, None)
+                template = {"op": "replace", "path": "/spec/template", "value": to.template}
+                resume = _paused(False) if workload.spec.paused else ()
+                await self._patch(workload, notes, (template, *resume))
+            case Step.ADOPT:
+                resume = _paused(False) if notes.pop(PAUSING, None) == order.key else ()
+                await self._patch(workload, notes | _with(order.key, workload), resume)
+            case Step.FINISH:
+                pass
+        log.info("revision_in_place", service=self._service, version=order.to, was=order.expect, how=step.name.lower())
+        if self._view.kind is STATEFUL_SET:
+            await self._delete_stuck(to)
+        return True
+
+    def _notes_of(self, to: Revision, notes: Mapping[str, str]) -> dict[str, str]:
+        """A Deployment's annotations go back with its template; those of the other kinds stay."""
+        if self._view.kind is not DEPLOYMENT:
+            return dict(notes)
+        stay = {name: value for name, value in notes.items() if name in STAY}
+        return {name: value for name, value in to.annotations.items() if name not in STAY} | stay
+
+    async def _look(self) -> Look:
+        look = await self._view.look_once_taken_up(self._clock)
+        if look is None:
+            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
+        return look
+
+    async def _patch(
+        self, workload: Workload, notes: Mapping[str, str], operations: tuple[Mapping[str, object], ...]
+    ) -> Workload:
+        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": workload.metadata.resource_version}
+        annotate = {"op": "add", "path": "/metadata/annotations", "value": notes}
+        what = await self._view.what()
+        return read(
+            await self._view.api.patch(await self._view.path(), [guard, annotate, *operations], what), Workload, what
+        )
+
+    async def _let_go(self, order: RevertOrder, look: Look) -> None:
+        """Somebody else deployed while the rollout was paused by us: what they want must not wait for us."""
+        workload = look.workload
+        notes = dict(workload.metadata.annotations)
+        if notes.pop(PAUSING, None) == order.key:
+            await self._patch(workload, notes, _paused(False) if workload.spec.paused else ())
+            log.info("rollout_resumed", service=self._service, version=look.version)
+
+    # -- a StatefulSet does not replace a pod that never became ready (kubernetes/kubernetes#67250)
+
+    async def _delete_stuck(self, to: Revision) -> None:
+        workload = await self._taken_up(to)
+        for pod in await self._view.pods(workload, ()):
+            stuck = not pod.ready and pod.metadata.deletion_timestamp is None
+            if stuck and not self._view.is_of(pod, to):
+                await self._delete(pod)
+
+    async def _taken_up(self, to: Revision) -> Workload:
+        """The workload once its controller knows what was put back: before, it would make the same broken pod again."""
+        until = self._clock.monotonic() + TAKEN_UP_S
+        while True:
+            workload = await self._view.workload()
+            if workload is not None and workload.observed and workload.status.update_revision == to.own:
+                return workload
+            if self._clock.monotonic() > until:
+                raise Temporary(f"{await self._view.what()}: its controller does not take up what was put back")
+            await self._clock.sleep(0.2)
+
+    async def _delete(self, pod: Pod) -> None:
+        meta = pod.metadata
+        path = f"/api/v1/namespaces/{await self._view.namespace()}/pods/{meta.name}"
+        preconditions = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        try:
+            await self._view.api.delete(path, {"preconditions": preconditions}, f"pod {meta.name}")
+        except NotThere:
+            return
+        log.info("stuck_pod_deleted", service=self._service, pod=meta.name)
+
+
+def _with(key: str, workload: Workload) -> dict[str, str]:
+    keys = [*spent(workload), key][-KEEP_KEYS:]
+    return {KEYS: msgspec.json.encode(keys).decode()}
+
+
+def _paused(value: bool) -> tuple[Mapping[str, object], ...]:
+    return ({"op": "add", "path": "/spec/paused", "value": value},)
