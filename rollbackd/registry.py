@@ -22,6 +22,7 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     "source": {
         "docker_logs": "rollbackd.sources.docker_logs",
         "journald": "rollbackd.sources.journald",
+        "kubernetes": "rollbackd.sources.kubernetes_pods",
         "log_file": "rollbackd.sources.log_file",
         "loki": "rollbackd.sources.loki",
         "probe": "rollbackd.sources.probe",

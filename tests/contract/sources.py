@@ -17,6 +17,7 @@ from tests.support.clock import ManualClock
 from tests.support.engine import FakeEngine
 from tests.support.journal import Journal
 from tests.support.loki import LokiServer
+from tests.support.kube_server import KubeServer
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
 
@@ -256,6 +257,49 @@ class Syslog(_UnixSocket):
         self.send("<11>Nov 24 12:00:00 shop[7]: it broke", "<14>Nov 24 12:00:00 shop[7]: all fine")
 
 
+class Pods:
+    """Pods of a Deployment, of which those of the release in place crash and recover."""
+
+    interval = 10.0
+
+    def __init__(self, folder: Path) -> None:
+        self._server, self._folder = KubeServer(SECRET), folder
+
+    async def start(self) -> None:
+        await self._server.start()
+        template = {
+            "metadata": {"labels": {"app": "shop"}},
+            "spec": {"containers": [{"name": "app", "image": "shop:v1"}]},
+        }
+        spec = {"replicas": 2, "selector": {"matchLabels": {"app": "shop"}}, "template": template}
+        self._server.store.put("deployments", {"metadata": {"name": "shop"}, "spec": spec})
+        for _ in range(2):
+            self._server.controllers.run()
+        self._server.kubeconfig(self._folder / "kubeconfig")
+
+    def settings(self) -> Mapping[str, object]:
+        return {"deployment": "shop", "kubeconfig": str(self._folder / "kubeconfig")}
+
+    async def happen(self) -> None:
+        broken = self._server.controllers.broken
+        broken ^= {"shop:v1"}
+        for pod in self._server.store.all("pods"):
+            self._server.store.delete("pods", pod["metadata"]["name"])
+        self._server.controllers.run()
+
+    async def break_(self) -> None:
+        await self._server.stop()
+
+    async def heal(self) -> None:
+        await self._server.start()
+
+    def asked(self) -> int | None:
+        return len(self._server.requests)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+
 class Statsd(_UnixSocket):
     """A program that counts its requests."""
 
@@ -371,6 +415,7 @@ class Containers:
 FAR_SIDES: Mapping[str, Callable[[Path], FarSide]] = {
     "docker_logs": Containers,
     "journald": SystemdJournal,
+    "kubernetes": Pods,
     "log_file": LogFile,
     "loki": Loki,
     "probe": Endpoint,
