@@ -13,10 +13,10 @@ LOKI_DIR ?= $(HOME)/.cache/rollbackd
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-loki fuzz check format lint-fix lock wheel clean
+.PHONY: help demo test test-loki kubernetes test-kubernetes fuzz check format lint-fix lock wheel clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.core ## See a bad release caught and reverted, on this machine, in under a minute
 	@$(BIN)/rollbackd demo $(ARGS)
@@ -30,6 +30,12 @@ fuzz: $(VENV)/.dev ## A million hostile inputs for every parser, then for the AP
 
 test-loki: $(VENV)/.dev ## Test the source `loki` against a real one (needs Go, which builds it in minutes the first time)
 	@LOKI="$$(sh tools/make_loki.sh $(LOKI_DIR))" $(BIN)/python -m pytest tests/system/real_loki.py $(ARGS)
+
+kubernetes: ## Build the Kubernetes that its target is tested on (needs Go; ten minutes of processor time, once)
+	@sh tests/kubernetes/build
+
+test-kubernetes: $(VENV)/.dev kubernetes ## Test the target `kubernetes` on a real one
+	@$(BIN)/python -m pytest tests/system/test_kubernetes.py $(ARGS)
 
 check: $(VENV)/.dev ## Formatting, lint, types, import rules, links of the docs, locks, changelog fragments
 	$(BIN)/ruff format --check .

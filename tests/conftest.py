@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support import built
+
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 
@@ -18,6 +20,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = [str(program) for program in marker.args if shutil.which(str(program)) is None]
         if missing:
             pytest.skip(f"not installed: {', '.join(missing)}; .ci/run installs it")
+
+
+def pytest_report_header() -> str:
+    return f"kubernetes: {built.kubernetes() or 'not built, its tests are left out (make kubernetes builds it)'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`@pytest.mark.built("kubernetes")` leaves a test out where what it runs on is not built, in CI too: it takes
+    longer than CI has. The header says which it was."""
+    if built.kubernetes() is None and (absent := [item for item in items if item.get_closest_marker("built")]):
+        items[:] = [item for item in items if item not in absent]
+        config.hook.pytest_deselected(items=absent)
 
 
 @pytest.hookimpl(wrapper=True)

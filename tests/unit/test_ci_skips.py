@@ -28,9 +28,10 @@ def test_that_is_known_to_fail():
 """
 
 
-def run(folder: Path, ci: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-    environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+def run(folder: Path, ci: str, *, quiet: bool = True) -> str:
+    command = [sys.executable, "-m", "pytest", *(["-q"] if quiet else []), "-p", "no:cacheprovider", str(folder)]
+    paths = {"PYTHONPATH": str(CONFTEST.parents[1])}
+    environment = {**os.environ, **paths, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=50)
     return ran.stdout
 
@@ -38,7 +39,7 @@ def run(folder: Path, ci: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     shutil.copy(CONFTEST, tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    needs\n    built\n")
     (tmp_path / "test_skipping.py").write_text(SKIPPING)
     return tmp_path
 
@@ -49,6 +50,15 @@ def test_a_missing_program_skips_on_a_desk_and_fails_in_ci(folder: Path) -> None
     assert "1 failed, 1 xfailed, 1 error" in in_ci
     assert "not installed: no-such-program" in in_ci
     assert "not today" in in_ci
+
+
+def test_what_is_not_built_is_left_out_and_that_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLBACKD_KUBERNETES", str(folder / "nowhere"))
+    (folder / "test_skipping.py").write_text("import pytest\n\n@pytest.mark.built('kubernetes')\ndef test_it(): pass\n")
+    (folder / "test_other.py").write_text("def test_other(): pass\n")
+    said = run(folder, ci="true", quiet=False)
+    assert "1 passed, 1 deselected" in said
+    assert "kubernetes: not built" in said
 
 
 def test_a_module_that_skips_itself_fails_in_ci(folder: Path) -> None:

@@ -1,0 +1,414 @@
+"""The target `kubernetes` on a real API server with real controllers, under the shipped RBAC alone.
+
+Left out where `make kubernetes` has not built them; tests/kubernetes/README.md tells more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollbackd.aiokit import SystemClock
+from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
+from rollbackd.kubernetes.api import Api
+from rollbackd.targets.base import RevertOrder, Target, TargetChange, TargetContext
+from rollbackd.targets.kubernetes import ADAPTER
+from tests.support.inside import Inside
+from tests.support.kube_real import NODE, Admin, Cluster, Kubelet, administering, cluster
+from tests.support.kube_store import Object
+from tests.support.waiting import eventually, eventually_async
+
+pytestmark = [
+    pytest.mark.built("kubernetes"),
+    pytest.mark.needs("etcd", "openssl"),
+    pytest.mark.timeout(180),
+]
+ROOT = Path(__file__).parents[2]
+RBAC = ROOT / "config" / "kubernetes" / "rbac.yaml"
+IMAGE = "registry.test/shop/checkout"
+ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
+KINDS = ("deployment", "statefulset", "daemonset")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("kubernetes")) as one:
+        yield one
+
+
+@dataclass
+class Shop:
+    """A namespace of its own, with a kubelet, and a token of the shipped service account."""
+
+    admin: Admin
+    kubelet: Kubelet
+    namespace: str
+    folder: Path
+    kubeconfig: Path
+    kubectl: Path
+
+    def path(self, kind: str) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/{kind}s/checkout"
+
+    async def deploy(self, version: str, kind: str = "deployment", **annotations: str) -> None:
+        """As a CI job does: a patch of the image, or the first manifest."""
+        try:
+            await self.admin("GET", self.path(kind))
+        except AssertionError:
+            await self.admin("POST", self.path(kind).rpartition("/")[0], manifest(kind, version, annotations))
+            return
+        containers = [{"name": "app", "image": f"{IMAGE}:{version}"}]
+        spec = {"template": {"spec": {"containers": containers}}}
+        body = {"metadata": {"annotations": annotations}, "spec": spec}
+        await self.admin("PATCH", self.path(kind), body, patch="strategic-merge")
+
+    async def rolled_out(self, target: Target, version: str) -> None:
+        async def there() -> bool:
+            try:
+                release = await target.current()
+                return release is not None and release.version == version and await target.settled(version)
+            except Temporary:
+                return False
+
+        await eventually_async(there, within=60)
+
+    async def get(self, kind: str = "deployment") -> Any:
+        return await self.admin("GET", self.path(kind))
+
+
+def manifest(kind: str, version: str, annotations: dict[str, str]) -> Object:
+    spec: Object = {
+        "selector": {"matchLabels": {"app": "checkout"}},
+        "template": {
+            "metadata": {"labels": {"app": "checkout"}},
+            "spec": {
+                "nodeName": NODE,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "app", "image": f"{IMAGE}:{version}"}],
+            },
+        },
+    }
+    names = {"deployment": "Deployment", "statefulset": "StatefulSet", "daemonset": "DaemonSet"}
+    if kind != "daemonset":
+        spec["replicas"] = 2
+    if kind == "statefulset":
+        spec["serviceName"] = "checkout"
+    meta = {"name": "checkout", "annotations": annotations}
+    return {"apiVersion": "apps/v1", "kind": names[kind], "metadata": meta, "spec": spec}
+
+
+@pytest.fixture
+async def shop(real: Cluster, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with administering(real) as admin:
+        name = f"shop-{tmp_path.name.replace('_', '-').lower()[:40]}"
+        with suppress(AssertionError):
+            await admin("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
+            await admin("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}})
+        await admin("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        for document in RBAC.read_text().replace("namespace: shop", f"namespace: {name}").split("\n---\n"):
+            with suppress(AssertionError):  # rollbackd's own namespace and account are there from the second test on
+                await admin.apply(document)
+        account = "/api/v1/namespaces/rollbackd/serviceaccounts/rollbackd/token"
+        token = (await admin("POST", account, {"spec": {"expirationSeconds": 3600}}))["status"]["token"]
+        kubeconfig = real.kubeconfig(tmp_path / "kubeconfig", token, name)
+        kubelet = Kubelet(admin, name)
+        running = asyncio.create_task(kubelet.run())
+        try:
+            yield Shop(admin, kubelet, name, tmp_path, kubeconfig, real.kubectl)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            for kind in KINDS:
+                with suppress(AssertionError):
+                    await admin("DELETE", f"/apis/apps/v1/namespaces/{name}/{kind}s/checkout")
+
+
+Targets = Callable[..., Target]
+
+
+@pytest.fixture
+async def targets(shop: Shop) -> AsyncIterator[Targets]:
+    made: list[Target] = []
+
+    def make(kind: str = "deployment", **settings: object) -> Target:
+        config = ADAPTER.config.model_validate({kind: "checkout", "kubeconfig": str(shop.kubeconfig), **settings})
+        context = TargetContext(service="checkout", clock=SystemClock(), state_dir=shop.folder / "state")
+        made.append(ADAPTER.build(config, context))
+        return made[-1]
+
+    yield make
+    for target in made:
+        await target.close()
+
+
+@asynccontextmanager
+async def watching(target: Target) -> AsyncIterator[list[TargetChange]]:
+    found: list[TargetChange] = []
+
+    async def collect() -> None:
+        async for change in target.changes():
+            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
+
+    task = asyncio.create_task(collect())
+    try:
+        yield found
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def settled(target: Target, version: str) -> None:
+    async def there() -> bool:
+        with suppress(Temporary):
+            return await target.settled(version)
+        return False
+
+    await eventually_async(there, within=60)
+
+
+def seen(changes: list[TargetChange]) -> list[tuple[str, str | None, str]]:
+    return [(change.version, change.previous, change.phase) for change in changes]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_bad_release_is_seen_reverted_and_settled(shop: Shop, targets: Targets, kind: str) -> None:
+    target = targets(kind)
+    await shop.deploy("v1", kind)
+    await shop.rolled_out(target, "v1")
+    good = await target.current()
+    assert good is not None
+    assert good.digest is not None
+    shop.kubelet.broken = {f"{IMAGE}:v2"}
+    async with watching(target) as changes:
+        await asyncio.sleep(0.5)
+        await shop.deploy("v2", kind)
+        await eventually(lambda: seen(changes) == [("v2", "v1", "started")], within=30)
+        await eventually_async(lambda: _has_broken_pod(shop), within=30)
+        assert (await target.readiness("v1")).problems == ()
+
+        await target.revert(ORDER)
+        await settled(target, "v1")
+        back = await target.current()
+        assert back is not None
+        assert (back.version, back.digest) == ("v1", good.digest)
+        await eventually(lambda: seen(changes)[1:] == [("v1", "v2", "started"), ("v1", "v2", "finished")], within=30)
+    assert {release.version for release in await target.history()} == {"v1", "v2"}
+    before = await shop.get(kind)
+    await target.revert(ORDER)
+    assert (await shop.get(kind))["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+async def _has_broken_pod(shop: Shop) -> bool:
+    pods = (await shop.admin("GET", f"/api/v1/namespaces/{shop.namespace}/pods"))["items"]
+    return any("CrashLoopBackOff" in str(pod["status"]) for pod in pods)
+
+
+async def test_replicas_that_somebody_scaled_stay(shop: Shop, targets: Targets) -> None:
+    target = targets()
+    await shop.deploy("v1")
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2")
+    await shop.rolled_out(target, "v2")
+    await shop.admin("PATCH", f"{shop.path('deployment')}/scale", {"spec": {"replicas": 4}})
+    await shop.rolled_out(target, "v2")
+    await target.revert(ORDER)
+    await settled(target, "v1")
+    assert (await shop.get())["spec"]["replicas"] == 4
+
+
+async def test_what_is_put_back_is_what_kubectl_puts_back(shop: Shop, targets: Targets) -> None:
+    target = targets()
+    await shop.deploy("v1", **{"kubernetes.io/change-cause": "first"})
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2", **{"kubernetes.io/change-cause": "second"})
+    await shop.rolled_out(target, "v2")
+    undo = [str(shop.kubectl), f"--kubeconfig={shop.kubeconfig}", "rollout", "undo", "deployment/checkout"]
+    undone = await asyncio.create_subprocess_exec(*undo, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    said = await undone.communicate()
+    assert undone.returncode == 0, said
+    await shop.rolled_out(target, "v1")
+    theirs = await shop.get()
+    await shop.deploy("v2", **{"kubernetes.io/change-cause": "second"})
+    await shop.rolled_out(target, "v2")
+    await target.revert(ORDER)
+    await settled(target, "v1")
+    ours = copy.deepcopy(await shop.get())
+    notes = ours["metadata"]["annotations"]
+    assert notes.pop("io.rollbackd/key") == '["rollback-checkout-v2-1"]'
+    revision = "deployment.kubernetes.io/revision"
+    assert int(notes.pop(revision)) == int(theirs["metadata"]["annotations"].pop(revision)) + 2
+    assert (ours["spec"], notes) == (theirs["spec"], theirs["metadata"]["annotations"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_daemon_reverts_a_release_whose_pods_crash(shop: Shop, targets: Targets, kind: str) -> None:
+    """Nothing tells it of the deployment or of the trouble but Kubernetes, and it has no other right than it ships."""
+    await shop.deploy("v1", kind)
+    await shop.rolled_out(targets(kind), "v1")
+    shop.kubelet.broken = {f"{IMAGE}:v2"}
+    shop.kubelet.starts_after = 0.5  # ten seconds by the daemon's clock
+    where = f"{kind}: checkout, namespace: {shop.namespace}, kubeconfig: {shop.kubeconfig}"
+    block = (
+        f"  shop:\n    target: {{kubernetes: {{{where}}}}}\n    sources: [{{kubernetes: {{{where}, interval: 1s}}}}]"
+    )
+    async with Inside(shop.folder, block) as daemon:
+        await daemon.until_known(looks=5)
+        await shop.deploy("v2", kind)
+        rollback = await daemon.ended()
+        assert (rollback.state, rollback.version, rollback.to) == ("verified", "v2", "v1"), rollback.steps
+        (told,) = await daemon.decisions()
+        assert told.decision.rule == "alert"
+        assert "CrashLoopBackOff" in told.decision.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_humans_change_is_not_overwritten(
+    shop: Shop, targets: Targets, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes at the worst moment: after everything was looked at, and before the revert is sent."""
+    target = targets(kind)
+    await shop.deploy("v1", kind)
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2", kind)
+    await shop.rolled_out(target, "v2")
+    patch, tried = Api.patch, 0
+
+    async def late(self: Api, *arguments: Any) -> bytes:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            await shop.deploy("v3", kind)
+        return await patch(self, *arguments)
+
+    monkeypatch.setattr(Api, "patch", late)
+    with pytest.raises(Conflict):
+        await _insisting(target)
+    await shop.rolled_out(target, "v3")
+    assert tried == 1
+
+
+async def _insisting(target: Target) -> None:
+    """As the executor does: Temporary trouble is tried again."""
+    for _ in range(50):
+        try:
+            await target.revert(ORDER)
+        except Temporary:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise AssertionError("it never came to an end")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_between_any_two_calls_it_reverts_once(
+    shop: Shop, targets: Targets, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """At each call in turn: just before it is sent, and just before its answer is read."""
+    answer = Api._answer
+    calls, fatal = 0, 0
+
+    async def mortal(self: Api, *arguments: Any, **more: Any) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == fatal and when == "before":
+            raise Killed
+        got = await answer(self, *arguments, **more)
+        if calls == fatal:
+            raise Killed
+        return got
+
+    monkeypatch.setattr(Api, "_answer", mortal)
+    target = targets()
+    await shop.deploy("v1")
+    await shop.rolled_out(target, "v1")
+    shop.kubelet.broken = {f"{IMAGE}:v2"}
+    for fatal_call in range(1, 30):
+        fatal = 0
+        await shop.deploy("v2")
+        await eventually_async(lambda: _in_place(target, "v2"), within=30)
+        generation = (await shop.get())["metadata"]["generation"]
+        order = RevertOrder(to="v1", expect="v2", key=f"key-{fatal_call}")
+        calls, fatal = 0, fatal_call
+        died = False
+        try:
+            await target.revert(order)
+        except Killed:
+            died = True
+        fatal = 0
+        again = targets()
+        await again.revert(order)
+        await settled(again, "v1")
+        after = await shop.get()
+        assert after["metadata"]["generation"] - generation == 2, "paused once and reverted once"
+        assert after["spec"].get("paused", False) is False
+        if not died:
+            break
+    assert fatal_call > 4, "it has more calls than that"
+
+
+async def _in_place(target: Target, version: str) -> bool:
+    with suppress(Temporary):
+        release = await target.current()
+        return release is not None and release.version == version
+    return False
+
+
+async def test_a_tag_that_was_moved_is_no_success(shop: Shop, targets: Targets) -> None:
+    target = targets()
+    await shop.deploy("v1")
+    await shop.rolled_out(target, "v1")
+    await target.current()
+    await shop.deploy("v2")
+    await shop.rolled_out(target, "v2")
+    shop.kubelet.moved = {f"{IMAGE}:v1": "sha256:" + 64 * "b"}
+    await target.revert(ORDER)
+    with pytest.raises(Permanent, match="tag was moved"):
+        await settled(target, "v1")
+
+
+async def test_a_lost_right_is_told_beforehand(shop: Shop, targets: Targets) -> None:
+    target = targets()
+    await shop.deploy("v1")
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2")
+    await shop.rolled_out(target, "v2")
+    role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop.namespace}/roles/rollbackd"
+    rules = (await shop.admin("GET", role))["rules"]
+    rules[0]["verbs"].remove("patch")
+    await shop.admin("PATCH", role, {"rules": rules})
+
+    async def told() -> bool:
+        return any("may not patch" in problem for problem in (await target.readiness("v1")).problems)
+
+    await eventually_async(told, within=30)
+    with pytest.raises(RollbackdError, match="403"):
+        await target.revert(ORDER)
+    assert await _in_place(target, "v2")
+
+
+async def test_what_the_old_release_needs_is_looked_for(shop: Shop, targets: Targets) -> None:
+    target = targets()
+    folder = f"/api/v1/namespaces/{shop.namespace}/configmaps"
+    await shop.admin("POST", folder, {"metadata": {"name": "settings"}})
+    first = manifest("deployment", "v1", {})
+    first["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "settings"}}]
+    await shop.admin("POST", shop.path("deployment").rpartition("/")[0], first)
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2")
+    await shop.rolled_out(target, "v2")
+    assert (await target.readiness("v1")).ready
+    await shop.admin("DELETE", f"{folder}/settings")
+    assert (await target.readiness("v1")).problems == ("release v1: ConfigMap settings, which it needs, is gone",)
