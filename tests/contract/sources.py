@@ -16,8 +16,8 @@ from rollbackd.sources.base import Source, SourceContext
 from tests.support.clock import ManualClock
 from tests.support.engine import FakeEngine
 from tests.support.journal import Journal
-from tests.support.loki import LokiServer
 from tests.support.kube_server import KubeServer
+from tests.support.loki import LokiServer
 from tests.support.servers import Server, text
 from tests.support.waiting import eventually
 
