@@ -138,16 +138,16 @@ class TestARealJournal:
             "import socket, struct\n"
             "def field(n, v): return n + b'\\n' + struct.pack('<Q', len(v)) + v + b'\\n'\n"
             "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect('/run/systemd/journal/socket')\n"
-            "for m in (b'ERROR bytes \\xff\\xfe end', b'first line\\nsecond line', b'x' * 70000, b'end'):\n"
+            "for m in (b'ERROR bytes \\xff\\xfe end', b'first line\\nsecond line', b'x' * 70000, b'the very last'):\n"
             "    s.send(field(b'MESSAGE', m) + b'PRIORITY=3\\nSYSLOG_IDENTIFIER=native\\nRELEASE=v7\\n')\n"
         )
         (machine.journal / "native.py").write_text(native)
         async with followed(machine, identifier="native", version_field="RELEASE") as one:
             machine.sh("python3 /var/log/journal/native.py")
-            await one.until("end")
+            await one.until("the very last")
             await one.run.after(TICK_S)
             await one.run.after(TICK_S)
-        assert messages(one.sink) == ["ERROR bytes �� end", "first line\nsecond line", "x" * 65536, "end"]
+        assert messages(one.sink) == ["ERROR bytes �� end", "first line\nsecond line", "x" * 65536, "the very last"]
         assert {(event.level, event.version) for event in one.sink.of(Log)} == {("error", "v7")}
         assert one.sink.drops == {"line_too_long": 1}
 
