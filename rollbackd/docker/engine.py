@@ -128,7 +128,7 @@ class Engine:
             raise EngineFault(f"{self.shown}: no answer within {ANSWER_WITHIN_S:g} s") from None
         try:
             return msgspec.json.decode(bytes(body), type=kind)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineFault(f"{self.shown}: the answer to {path} is not what an engine answers") from None
 
     async def moment(self) -> int:

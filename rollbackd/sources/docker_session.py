@@ -136,7 +136,7 @@ class Session:
             return
         try:
             happening = msgspec.json.decode(line, type=Happening)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._sink.dropped("not_an_event")
             return
         container, said = happening.actor.id, happening.actor.attributes

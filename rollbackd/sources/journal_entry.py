@@ -85,7 +85,7 @@ def read(raw: bytes, version_field: str | None) -> Entry | None:
     try:
         fields = msgspec.json.decode(raw, type=dict[str, object])
         at = int(_text(fields, "__REALTIME_TIMESTAMP")) / 1e6
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError):
         return None
     cursor = _text(fields, "__CURSOR")
     if not cursor or not 0 <= at < 1e11:

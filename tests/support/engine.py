@@ -62,6 +62,10 @@ class FakeEngine:
         self.lines.append((stamp, text.encode() + b"\n"))
         self.send(b"")
 
+    async def tell(self, event: bytes) -> None:
+        """Let who listens to its events hear one."""
+        await self._events_to.write(event)
+
     def send(self, raw: bytes) -> None:
         """Let its readers have these bytes, and be sent away."""
         self._raw = raw

@@ -336,11 +336,20 @@ class TestAnEngineOfOurMaking:
             cure = "a proxy before the engine must let GET /containers/json pass"
             assert one.sink.state == f"down: {fake.path} answered 403: Forbidden; {cure}"
 
-    @pytest.mark.parametrize("body", [b"", b"nonsense", b"{}", b"[1]", b"[" * 5000, b'[{"Id": 5}]', b"\xff"])
+    @pytest.mark.parametrize(
+        "body", [b"", b"nonsense", b"{}", b"[1]", b"[" * 5000, b'[{"Id": 5}]', b"\xff", b'[{"Id": "\xff"}]']
+    )
     async def test_answers_that_are_none_are_a_gap(self, fake: FakeEngine, body: bytes) -> None:
         fake.answers["/containers/json"] = (200, body)
         async with asking(fake.path) as one:
             assert "is not what an engine answers" in one.sink.state
+
+    async def test_events_that_are_none_are_counted_and_cost_no_other(self, fake: FakeEngine) -> None:
+        async with asking(fake.path) as one:
+            for hostile in (b"nonsense\n", b'{"Action":"\xff"}\n', b"[" * 5000 + b"\n"):
+                await fake.tell(hostile)
+            await eventually(lambda: one.sink.drops["not_an_event"] == 3)
+            assert one.sink.state == "up"
 
     async def test_lines_of_one_stamp_are_neither_lost_nor_repeated(self, fake: FakeEngine, tmp_path: Path) -> None:
         state = tmp_path / "state"

@@ -365,6 +365,7 @@ class TestAJournalctlOfOurMaking:
             "[1]\n",
             '{"MESSAGE":"no cursor","__REALTIME_TIMESTAMP":"1700000000000000"}\n',
             '{"__CURSOR":"c","__REALTIME_TIMESTAMP":"' + "9" * 5000 + '"}\n',
+            '{"__CURSOR":"c","__REALTIME_TIMESTAMP":"' + "9" * 400 + '"}\n',
             '{"__CURSOR":"c","__REALTIME_TIMESTAMP":"-1"}\n',
             '{"__CURSOR":"c","a":' + "[" * 3000 + "]" * 3000 + "}\n",
         ]
