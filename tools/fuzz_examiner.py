@@ -18,9 +18,8 @@ from tests.fuzz.parser import Parser, Read
 
 T = TypeVar("T")
 
-LIMIT_S = 0.25
-"""Seconds of processor time that an input of up to LIMIT_BYTES may take, and in proportion for longer ones."""
 LIMIT_BYTES = 64 * 1024
+"""Up to so long an input may take a parser's `limit_s`, and longer ones in proportion."""
 DOUBTED_S = 0.01
 """What seems to take longer is measured again."""
 HANGS_S = 20.0
@@ -98,8 +97,8 @@ class Examiner:
         if seconds * 1000 > done.slowest_ms and not isinstance(outcome, Failure):
             if seconds > DOUBTED_S:
                 seconds = min(seconds, *(self._timed_again() for _ in range(2)))
-            if _too_slow(seconds, data):
-                outcome = Failure(f"takes longer than {LIMIT_S * 1000:.0f} ms", "", [])
+            if self._too_slow(seconds, data):
+                outcome = Failure(f"takes longer than {self._parser.limit_s * 1000:.0f} ms", "", [])
             if seconds * 1000 > done.slowest_ms:
                 done.slowest_ms, done.slowest_bytes = seconds * 1000, len(data)
         if isinstance(outcome, Failure):
@@ -119,6 +118,9 @@ class Examiner:
         if self.done.grown_mib > GROWS_MIB:
             self.done.failures.append(Failure(f"memory grows by more than {GROWS_MIB:.0f} MiB", "", []))
         return self.done
+
+    def _too_slow(self, seconds: float, data: bytes) -> bool:
+        return seconds > self._parser.limit_s * max(1.0, len(data) / LIMIT_BYTES)
 
     def _timed_again(self) -> float:
         """The seconds of the last input, after all that came before it: a collection of garbage is no fault of its."""
@@ -159,7 +161,7 @@ class Examiner:
             read = self._parser.fresh()
             for data in tried:
                 outcome, seconds = self._outcome(read, data)
-                slow = _too_slow(seconds, data) and not key[1]
+                slow = self._too_slow(seconds, data) and not key[1]
                 if slow or (isinstance(outcome, Failure) and (outcome.what, outcome.where) == key):
                     return True
             return False
@@ -200,10 +202,6 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, Hangs):
         return Failure(f"takes longer than {HANGS_S:.0f} s", place, [])
     return Failure(type(error).__name__, place, [])
-
-
-def _too_slow(seconds: float, data: bytes) -> bool:
-    return seconds > LIMIT_S * max(1.0, len(data) / LIMIT_BYTES)
 
 
 def _peak_kib() -> int:

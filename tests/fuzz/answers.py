@@ -27,11 +27,11 @@ from rollbackd.model import AnyEvent, Log, Probe
 from rollbackd.notify import webhook
 from rollbackd.sources import probe_dns, probe_grpc
 from rollbackd.sources.http import BadAnswer
-from rollbackd.targets import command, manifest, output
+from rollbackd.targets import command, git_history, manifest, output
 from rollbackd.web import body
 from rollbackd.web.errors import HttpError
 from rollbackd.web.views import StatusView
-from tests.fuzz.parser import Parser, Read, halves, keepable, pure, run
+from tests.fuzz.parser import Parser, Read, few, halves, keepable, pure, run
 from tests.support.backend import NOW, FakeBackend
 from tests.support.website import authenticator
 
@@ -81,7 +81,7 @@ def dns_answer(data: bytes) -> object:
     """A datagram of a DNS server, as `dns.asyncquery` takes it in and the probe reads it."""
     answer = dns.message.from_wire(data)
     _dns_question().is_response(answer)
-    return answer.rcode(), len(probe_dns._texts(answer.answer))
+    return answer.rcode(), few(probe_dns._texts(answer.answer))
 
 
 def _dns_seed(*records: tuple[str, str]) -> bytes:
@@ -134,7 +134,7 @@ def listed_deployments(data: bytes) -> object:
     """The file of deployments that a backtest reads."""
     reader = deployments._Reader("file", NOW)
     found = list(reader.read(data.decode("utf-8-sig", errors="replace")))
-    return len(found), [fault.message[:20] for fault in reader.faults[:3]]
+    return few(found), [fault.message[:8] for fault in reader.faults[:2]]
 
 
 def yaml_document(data: bytes) -> object:
@@ -147,7 +147,7 @@ def yaml_document(data: bytes) -> object:
 def configuration(data: bytes) -> object:
     """A whole configuration; no secret is looked up."""
     try:
-        return len(reading.read(data, "file", registry).services)
+        return few(reading.read(data, "file", registry).services)
     except ConfigFaults as faults:
         return [fault.message[:20] for fault in faults.faults[:3]]
 
@@ -155,7 +155,19 @@ def configuration(data: bytes) -> object:
 def releases(data: bytes) -> object:
     """What the operator's script prints."""
     output.presentable(data, ["hunter2"])
-    return len(command._releases("releases", data.decode("utf-8", errors="replace")))
+    return few(command._releases("releases", data.decode("utf-8", errors="replace")))
+
+
+def manifest_value(data: bytes) -> object:
+    """A manifest in a repository that many may write to."""
+    return len(manifest.value(data, "spec.containers[name=app].image", "tag"))
+
+
+def branch_log(data: bytes) -> object:
+    """What git says of a branch."""
+    found = list(git_history.touches(data.decode(errors="replace")))
+    stays = list(git_history.stays("0" * 40, found, {one.commit: "v1" for one in found}))
+    return few(found), few(stays), [(bool(one.restores), one.blob is None) for one in found[:2]]
 
 
 def retry_after(data: bytes) -> object:
@@ -181,6 +193,21 @@ EVENTS: list[AnyEvent] = [
 
 GZIP = zlib.compressobj(wbits=31)
 PACKED = GZIP.compress(b"payment failed " * 9) + GZIP.flush()
+
+MANIFEST = b"""\
+# the service
+kind: Pod
+spec:
+  containers:
+    - {name: proxy, image: "envoy:1.30"}
+    - name: app
+      image: registry:5000/checkout:v2@sha256:%s
+---
+{x: &x [1], y: *x}
+""" % (b"0" * 64)
+
+COMMIT = b"\0%s\x1f%s\x1f1700000000\x1f%s\n:100644 100644 1234567 89abcde M\tapp.yaml\n"
+BRANCH = b"".join(COMMIT % (b"%040x" % number, b"%040x" % (number + 1), b"%040x" % 9) for number in range(3))
 
 KEYS = [
     b": ",
@@ -264,14 +291,20 @@ PARSERS = [
             _dns_seed(("CNAME", "a.example."), ("SRV", "1 2 3 a."), ("MX", "1 a."), ("AAAA", "2001:db8::1")),
         ],
         (dns.exception.DNSException,),
+        limit_s=1.0,  # of the library's own for 10,000 records, which only a server sends that the operator named
     ),
+    # in a thread of its own, and in pure Python
     Parser(
         "manifest",
         ["rollbackd.targets.manifest", "rollbackd.targets.git_releases"],
-        pure(lambda data: manifest.value(data, "image.tag")),
-        [b"image: {tag: v1.10}\n", b"a: 1\n---\nimage:\n  tag: 'v2'\n"],
+        pure(manifest_value),
+        [MANIFEST],
         (Permanent,),
-        words=[b":", b"{", b"[", b"- ", b"&a", b"*a", b"!!", b"---\n", b"|\n"],
+        words=KEYS,
+        limit_s=2.0,
+    ),
+    Parser(
+        "git.log", ["rollbackd.targets.git_history"], pure(branch_log), [BRANCH], words=[b"\0", b"\x1f", b":", b"\n"]
     ),
     Parser("config.yaml", ["rollbackd.config.document"], pure(yaml_document), [CONFIGURATION], words=KEYS),
     Parser("config", ["rollbackd.config.reading"], pure(configuration), [CONFIGURATION], words=KEYS),

@@ -20,6 +20,7 @@ from tests.support import deploys, otlp
 from tests.support.deliveries import NOW, deployment
 from tests.support.loki_push import entry, push
 from tests.support.payloads import payload
+from tests.support.remote_write import request_v2, scrape
 from tests.support.sns import certificate, new_key, pem
 from tests.support.website import TOPIC
 
@@ -58,6 +59,8 @@ BINARY = {f"ce-{name}": text for name, text in CLOUD_EVENT.items()}
 TEXT = b"level=error msg=slow\n11:00 ERROR payment failed\n  at Main.java:1\n"
 CONFIRMATION = payload("sns_confirmation") | {"TopicArn": TOPIC}
 
+REMOTE_V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+
 FORMS = [
     Form("cloudevents", "one", "application/cloudevents+json", _json({**CLOUD_EVENT, "data": {"name": "Slow"}})),
     Form("cloudevents", "binary", JSON, b'{"name": "Slow"}', BINARY),
@@ -70,6 +73,7 @@ FORMS = [
     Form("loki_push", "packed", "application/x-protobuf", PUSHED, pack=_snappy),
     Form("otlp_logs", "json", JSON, MessageToJson(RECORDS).encode()),
     Form("otlp_metrics", "json", JSON, MessageToJson(POINTS).encode()),
+    Form("remote_write", "v2", REMOTE_V2, request_v2(scrape(SERVICE, NOW, 1090, 13, 7))),
     Form("sentry", "event", JSON, _json(payload("sentry_event_alert")), {"sentry-hook-resource": "event_alert"}),
     Form("sentry", "issue", JSON, _json(payload("sentry_issue")), {"sentry-hook-resource": "issue"}),
 ]

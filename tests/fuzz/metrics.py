@@ -21,7 +21,7 @@ from rollbackd.sources.prometheus_api import Cures, PrometheusApi
 from rollbackd.sources.prometheus_queries import Evaluation, Queries
 from rollbackd.sources.prometheus_server import Server
 from rollbackd.sources.statsd import Port
-from tests.fuzz.parser import Parser, Read, halves, keepable, run
+from tests.fuzz.parser import Parser, Read, few, halves, keepable, run
 from tests.support.backend import NOW
 from tests.support.clock import ManualClock
 from tests.support.sink import RecordingSink
@@ -49,7 +49,7 @@ def exposition() -> Read:
             told.append((samples, scrape.malformed, scrape.sound, scrape.complete, scrape.opening))
         assert told[0] == told[1]
         samples, malformed, sound, complete, opening = told[0]
-        return sound, complete, opening[:3], min(malformed, 5), min(len(samples), 5)
+        return sound, complete, opening.isascii(), malformed > 0, few(samples)
 
     return read
 

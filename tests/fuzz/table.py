@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import answers, intakes, logs, metrics
+from tests.fuzz import answers, followed, intakes, logs, metrics
 from tests.fuzz.parser import Parser
 
 PARSERS: Mapping[str, Parser] = {
-    parser.name: parser for parser in (*metrics.PARSERS, *logs.PARSERS, *answers.PARSERS, *intakes.PARSERS)
+    parser.name: parser
+    for parser in (*metrics.PARSERS, *logs.PARSERS, *followed.PARSERS, *answers.PARSERS, *intakes.PARSERS)
 }
