@@ -42,7 +42,8 @@ _OPTION = re.compile(r"(?i)((?: |^)--?(?:[a-z]{1,20}-){0,3}(?:password|passwd|pa
 _PROSE = re.compile(r"[A-Za-z<(\[]+\Z")
 _ALWAYS = ("pass", "pwd")
 _WELL_KNOWN = re.compile(
-    r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # JSON Web Token, RFC 7519
+    # JSON Web Token, RFC 7519; behind a hyphen, where another may have begun, only so far that the time stays linear
+    r"(?:(?<![\w-])eyJ[\w-]{8,}+|\beyJ[\w-]{8,300}+)\.[\w-]{8,}(?:\.[\w-]*)?"
     r"|\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b"
     r"|\b(?:gh[pousr]_|github_pat_|glpat-|npm_|hf_|dop_v1_)[\w-]{16,}"
     r"|\bxox[abeoprs]-[\w-]{10,}|\b[sr]k[-_](?:live_|test_|proj-|ant-)?[\w-]{16,}|\bAIza[\w-]{30,}"

@@ -37,6 +37,7 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75\nabc=\n-----END RSA P
         ("cannot reach postgres://joe:hunter2@db:5432/shop", "cannot reach postgres://joe:***@db:5432/shop"),
         ("redis://:hunter2@cache", "redis://:***@cache"),
         (f"bad token {JWT}", "bad token ***"),
+        (f"session-{JWT}", "session-***"),
         (f"loaded {KEY} from disk", "loaded *** from disk"),
         ("loaded -----BEGIN PRIVATE KEY-----\nMIIEvQ cut off", "loaded ***"),
         ("key id AKIAIOSFODNN7EXAMPLE is unknown", "key id *** is unknown"),
@@ -89,9 +90,10 @@ def test_masking_again_changes_nothing_that_was_masked(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["password=", "4 ", "eyJ", "://a:", "-----BEGIN PRIVATE KEY-----", '"token":"', "--a-"]
+    "piece",
+    ["password=", "4 ", "eyJ", "eyJ-", "eyJabcdefgh-", "://a:", "-----BEGIN PRIVATE KEY-----", '"token":"', "--a-"],
 )
 def test_a_line_made_to_be_slow_is_not(piece: str) -> None:
     began = time.process_time()
     mask(piece * (64 * 1024 // len(piece)))
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 0.5
