@@ -41,6 +41,7 @@ class Mutator:
         self._chance = random.Random(seed)
         self._pool = [seed[:LONGEST] for seed in seeds] or [b""]
         self._words = (*words, *words, *WORDS)
+        self._pairs = list(dict.fromkeys(one + other for one in words for other in words))
         self._anywhere: list[Mutation] = [
             self._flip, self._edge, self._delete, self._double, self._word, self._word, self._splice, self._number
         ]  # fmt: skip
@@ -74,12 +75,15 @@ class Mutator:
         return data[:LONGEST]
 
     def swollen(self) -> Iterator[bytes]:
-        """The first inputs again, each with one part of it repeated up to the longest input, at its place."""
+        """Long inputs: the first ones, each with one part of it repeated at its place, and pairs of the words."""
         for data in list(self._pool):
             for length in (1, 2, 3, 5, 8, 13, 34, 89):
                 for _ in range(3):
                     at = self._chance.randrange(len(data) + 1)
                     yield self._repeated(data, at, at + length)
+            for pair in self._pairs:
+                at = self._chance.randrange(len(data) + 1)
+                yield self._repeated(data[:at] + pair + data[at:], at, at + len(pair))
 
     # -- byte by byte
 
