@@ -44,6 +44,7 @@ async def hold(examples: int, *, seed: int = 1, broken: bool = False, options: S
     checks = ("--exclude-checks", "not_a_server_error") if broken else ()
     async with served(backend, auth=auth) as site:
         with tempfile.TemporaryDirectory() as folder:
+            own = {"HOME": folder, "XDG_CACHE_HOME": folder, "PYTHONPATH": str(CONFIG.parents[1])}
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run"),
                 f"{site.url}/api/v1/openapi.json",
@@ -52,7 +53,7 @@ async def hold(examples: int, *, seed: int = 1, broken: bool = False, options: S
                 *checks,
                 *options,
                 cwd=folder,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": folder, "HOME": folder},
+                env={**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "1"},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
