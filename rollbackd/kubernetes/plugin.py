@@ -101,7 +101,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _read(identity: Identity, name: str, printed: bytes) -> Credential:
     try:
         found = msgspec.json.decode(printed, type=_Printed).status
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Permanent(f"{identity.shown}: the credential plugin {name} printed no ExecCredential") from None
     if not found.token and not (found.client_certificate_data and found.client_key_data):
         raise Permanent(f"{identity.shown}: the credential plugin {name} printed neither a token nor a certificate")

@@ -196,7 +196,7 @@ def _retry_after(value: str | None, now: float) -> float | None:
     if value is None:
         return None
     if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return float(value)
+        return float(value.strip())
     try:
         wait = parsedate_to_datetime(value).timestamp() - now
     except (ValueError, OverflowError, OSError):

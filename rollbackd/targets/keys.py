@@ -165,7 +165,7 @@ class SpentKeys:
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
                 entry = self._decoder.decode(line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 raise Permanent(
                     f"{self._path}:{number}: not a line of ours; when no revert is under way, move the file away"
                 ) from None

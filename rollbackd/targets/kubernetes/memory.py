@@ -85,7 +85,7 @@ class Memory:
                 return _Kept(workload=self._workload, revisions={})
         try:
             kept = msgspec.json.decode(whole, type=_Kept)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Permanent(f"{self._path}: not a file of ours; move it away, and names are given anew") from None
         return kept if kept.workload == self._workload else _Kept(workload=self._workload, revisions={})
 

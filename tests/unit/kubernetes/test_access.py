@@ -111,6 +111,7 @@ async def test_a_program_is_told_what_is_asked_of_it(tmp_path: Path) -> None:
     [
         ("echo no credentials here >&2; exit 3", "exit code 3: no credentials here", Temporary),
         ("echo '{}'", "printed no ExecCredential", Permanent),
+        ('printf \'{"status": {"token": "\\377"}}\'', "printed no ExecCredential", Permanent),
         ("yes | head -c 9000000", "printed no ExecCredential", Permanent),
         (f"echo '{printed()}'", "neither a token nor a certificate", Permanent),
         ("kill -9 $$", "exit code -9", Temporary),

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from rollbackd.errors import Permanent, Temporary
+from rollbackd.notify import webhook
 from rollbackd.notify.base import Message, Notifier, NotifierContext
 from rollbackd.notify.webhook import ADAPTER, WebhookConfig, signature
 from tests.contract.notifiers import T0, Receiver, message, receiving
@@ -174,6 +175,10 @@ async def test_retry_after_is_seconds_or_a_date(
     with pytest.raises(Temporary) as caught:
         await make().send(message())
     assert caught.value.retry_after == (None if seconds is None else pytest.approx(seconds, abs=0.5))
+
+
+def test_white_space_of_any_kind_may_stand_around_seconds() -> None:
+    assert webhook._retry_after("\x1c7 ", 0.0) == 7.0
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,11 @@ def test_nothing_of_a_torn_line_is_left_behind_a_shorter_one(keys: SpentKeys, tm
     assert b"~" not in file.read_bytes()
 
 
-def test_a_damaged_line_is_told_with_its_place(keys: SpentKeys, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"garbage\n", b'{"key":"\xff"}\n', b'{"key":' + b"[" * 5000 + b"\n"])
+def test_a_damaged_line_is_told_with_its_place(keys: SpentKeys, tmp_path: Path, damaged: bytes) -> None:
     file = tmp_path / "state" / "reverts.jsonl"
     keys.begin(order(1), AT)
-    file.write_bytes(file.read_bytes() + b"garbage\n")
+    file.write_bytes(file.read_bytes() + damaged)
     with pytest.raises(Permanent, match=r"reverts\.jsonl:2"):
         keys.judge(order(1), "v2")
     assert "reverts.jsonl:2" in (keys.problem() or "")

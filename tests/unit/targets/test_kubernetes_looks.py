@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from rollbackd.errors import Permanent
+from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.rollout import began
 from tests.support.kube_server import status
 from tests.support.kube_store import digest
@@ -205,3 +207,10 @@ async def test_a_watch_that_is_ended_goes_on_where_it_was(shop: Shop) -> None:
         await eventually(lambda: [one[2] for one in seen] == ["started", "finished"])
         lists = [line for line in shop.server.requests if line == "GET /apis/apps/v1/namespaces/shop/deployments"]
         assert len(lists) == 1
+
+
+@pytest.mark.parametrize("damaged", [b"garbage", b'{"workload":"\xff"}', b'{"revisions":' + b"[" * 5000])
+def test_a_damaged_memory_of_names_is_told(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "revisions.json").write_bytes(damaged)
+    with pytest.raises(Permanent, match="not a file of ours"):
+        Memory(tmp_path, "shop").digests("a")
