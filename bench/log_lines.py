@@ -8,7 +8,8 @@ Both counts are compared with what was written.
 
 CPU time, user and system, is the operating system's of the whole child process, less that of the same process with an
 empty file: a daemon starts once. Both are measured in turn, several times; the figures are medians, the ratio that of
-the pairs. The file is in the page cache for both.
+the pairs. The file is in the page cache for both. A file so short that the start of a process hides what its lines took
+has no figure at all.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Row:
 
     layout: str
     line_bytes: float
-    ours: int
+    ours: int | None
     peer: int | None
     ratio: float | None
 
@@ -225,18 +226,25 @@ def measure(layout: str, lines: int, pairs: int) -> Row:
         empty.touch()
         nothing = Written(0, 0, 0, 0)
         has_peer = shutil.which("mtail") is not None
-        rates = list[tuple[float, float]]()
+        took = list[tuple[float, float]]()
         for _ in range(pairs):
             mine = ours(log, written, output) - ours(empty, nothing, output)
             theirs = peer(log, written, output) - peer(empty, nothing, output) if has_peer else 0.0
-            rates.append((lines / mine, lines / theirs if has_peer else 0.0))
-    ratio = statistics.median(mine / theirs for mine, theirs in rates) if has_peer else None
+            took.append((mine, theirs))
+    return row(layout, written, took)
+
+
+def row(layout: str, written: Written, took: list[tuple[float, float]]) -> Row:
+    """The figures of CPU seconds that lines took, ours and the peer's; what is not above zero was not measured."""
+    mine = [written.lines / seconds for seconds, _ in took if seconds > 0]
+    theirs = [written.lines / seconds for _, seconds in took if seconds > 0]
+    ratios = [peers / own for own, peers in took if own > 0 and peers > 0]
     return Row(
         layout=layout,
-        line_bytes=round(written.bytes / lines, 1),
-        ours=round(statistics.median(mine for mine, _ in rates)),
-        peer=round(statistics.median(theirs for _, theirs in rates)) if has_peer else None,
-        ratio=round(ratio, 2) if ratio is not None else None,
+        line_bytes=round(written.bytes / written.lines, 1),
+        ours=round(statistics.median(mine)) if mine else None,
+        peer=round(statistics.median(theirs)) if theirs else None,
+        ratio=round(statistics.median(ratios), 2) if ratios else None,
     )
 
 
@@ -256,15 +264,15 @@ def main() -> None:
     rows = [measure(layout, lines, pairs) for layout in LAYOUTS]
     if not options.json:
         print(f"{'layout':<10}{'bytes/line':>12}{'ours, lines/s':>16}{'mtail':>12}{'ratio':>8}   (the aim is {AIM:g})")
-        for row in rows:
-            told = (f"{row.line_bytes}", f"{row.ours:,}", f"{row.peer:,}" if row.peer else "-", f"{row.ratio or '-'}")
-            print(f"{row.layout:<10}{told[0]:>12}{told[1]:>16}{told[2]:>12}{told[3]:>8}")
+        for found in rows:
+            own, peers = (f"{rate:,}" if rate is not None else "-" for rate in (found.ours, found.peer))
+            print(f"{found.layout:<10}{found.line_bytes:>12}{own:>16}{peers:>12}{found.ratio or '-':>8}")
         return
     first = rows[0]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    found = {"ours": first.ours, "peer": first.peer, "ratio": first.ratio, "aim": AIM, "machine": machine}
-    parts = {"layouts": [asdict(row) for row in rows]}
-    print(json.dumps({"name": "log_lines", "unit": "lines per CPU-second", **found, **parts}))
+    figures = {"ours": first.ours, "peer": first.peer, "ratio": first.ratio, "aim": AIM, "machine": machine}
+    parts = {"layouts": [asdict(found) for found in rows]}
+    print(json.dumps({"name": "log_lines", "unit": "lines per CPU-second", **figures, **parts}))
 
 
 if __name__ == "__main__":
