@@ -8,7 +8,7 @@ from typing import Literal
 import structlog
 
 from rollbackd.adapter import Adapter
-from rollbackd.errors import Permanent
+from rollbackd.errors import Conflict, Permanent
 from rollbackd.kubernetes.access import Credentials
 from rollbackd.kubernetes.api import Api
 from rollbackd.kubernetes.kinds import STATEFUL_SET, partition
@@ -19,9 +19,9 @@ from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange,
 from rollbackd.targets.disk import Disk
 from rollbackd.targets.kubernetes.images import Images
 from rollbackd.targets.kubernetes.memory import Memory
-from rollbackd.targets.kubernetes.owners import keeper
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
+from rollbackd.targets.kubernetes.road import IfManaged, Roads
 from rollbackd.targets.kubernetes.rollout import Rollouts
 from rollbackd.targets.kubernetes.view import Look, View
 
@@ -38,8 +38,12 @@ class KubernetesConfig(WorkloadOptions):
 
     Its image's tag, or the pod template's label `app.kubernetes.io/version` (or `version`).
     """
-    if_managed: Literal["refuse", "revert"] = "refuse"
-    """What to do about a workload that Argo CD, Flux, Helm or another owner looks after, who would undo a revert."""
+    if_managed: IfManaged = "owner"
+    """What to do about a workload that Argo CD, Flux, Helm or another owner looks after, who would undo a revert.
+
+    `owner` reverts over the owner, as far as `owners` says how, and refuses otherwise; `refuse` always refuses;
+    `revert` reverts the workload itself all the same.
+    """
 
 
 class Kubernetes:
@@ -47,14 +51,14 @@ class Kubernetes:
 
     def __init__(self, config: KubernetesConfig, context: TargetContext) -> None:
         kind, name = config.workload
-        self._config = config
         self._api = Api(Credentials(config, context.clock), config.timeout)
         self._disk = Disk(context.service)
         memory = Memory(context.state_dir, f"{kind.name} {config.namespace or ''}/{name}")
         self._view = View(self._api, config, memory, self._disk, by=config.version, container=config.container)
         self._clock = context.clock
         self._images = Images(self._view, config.container)
-        self._reverter = Reverter(self._view, context.clock, context.service)
+        straight = Reverter(self._view, context.clock, context.service)
+        self._roads = Roads(config.if_managed, straight, {})
         self._rollouts = Rollouts(self._view, context.clock, context.service)
 
     async def current(self) -> Release | None:
@@ -80,18 +84,16 @@ class Kubernetes:
 
     async def readiness(self, to: str) -> Readiness:
         try:
-            found = await problems(self._view, to, refuse_managed=self._config.if_managed == "refuse")
+            found = await problems(self._view, to, self._roads)
         except Permanent as error:
             found = [str(error)]
         return Readiness(problems=tuple(found))
 
     async def revert(self, order: RevertOrder) -> None:
-        if self._config.if_managed == "refuse":
-            workload = await self._view.workload()
-            kept_by = keeper(workload.metadata) if workload is not None else None
-            if kept_by is not None:
-                raise Permanent(f"{await self._view.what()}: {kept_by.problem}")
-        await self._reverter.carry_out(order)
+        workload = await self._view.workload()
+        if workload is None:
+            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
+        await self._roads.of(workload).carry_out(order)
 
     async def settled(self, to: str) -> bool:
         look = await self._view.look()
@@ -105,12 +107,13 @@ class Kubernetes:
         if not all(self._view.is_of(pod, look.current) for pod in meant):
             return False
         await self._images.check(look, meant)
-        return True
+        return await self._roads.of(look.workload).settled(look)
 
     def changes(self) -> AsyncIterator[TargetChange]:
         return self._rollouts.changes()
 
     async def close(self) -> None:
+        await self._roads.close()
         await self._api.close()
         self._disk.close()
 

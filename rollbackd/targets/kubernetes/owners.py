@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from rollbackd.kubernetes.objects import Meta
+
+Tool: TypeAlias = Literal["argocd", "flux_kustomization", "flux_helm_release", "helm", "controller"]
+
+_CALLED: dict[Tool, tuple[str, str]] = {
+    "argocd": ("Argo CD application", "roll the application back"),
+    "flux_kustomization": ("Flux kustomization", "revert the commit it applies"),
+    "flux_helm_release": ("Flux Helm release", "revert the commit it applies"),
+    "helm": ("Helm release", "use `helm rollback {name}`"),
+}
+"""What people call each, and what they would do by hand."""
 
 
 @dataclass(frozen=True)
 class Keeper:
-    """What looks after a workload. `cure` completes a sentence that says what to do instead."""
+    """What looks after a workload. `namespace` is its own, where it is known; `kind` that of a controller's object."""
 
-    tool: str
+    tool: Tool
     name: str
-    cure: str
+    namespace: str | None = None
+    kind: str = ""
+
+    @property
+    def what(self) -> str:
+        """It, in words."""
+        return f"{_CALLED[self.tool][0] if self.tool in _CALLED else self.kind} {self.name}".strip()
 
     @property
     def problem(self) -> str:
         """Why we leave the workload alone, as a sentence."""
-        named = f"{self.tool} {self.name}".strip()
-        return f"{named} looks after it and would undo the revert: {self.cure}, or set `if_managed: revert`"
+        cure = _CALLED[self.tool][1].format(name=self.name) if self.tool in _CALLED else "revert there"
+        return f"{self.what} looks after it and would undo the revert: {cure}, or set `if_managed: revert`"
 
 
 def keeper(meta: Meta) -> Keeper | None:
@@ -31,14 +48,14 @@ def keeper(meta: Meta) -> Keeper | None:
     """
     labels, notes = meta.labels, meta.annotations
     if tracked := notes.get("argocd.argoproj.io/tracking-id"):
-        return Keeper("Argo CD application", tracked.partition(":")[0], "roll the application back")
+        return Keeper("argocd", tracked.partition(":")[0])
     if instance := labels.get("argocd.argoproj.io/instance"):
-        return Keeper("Argo CD application", instance, "roll the application back")
+        return Keeper("argocd", instance)
     if name := labels.get("kustomize.toolkit.fluxcd.io/name"):
-        return Keeper("Flux kustomization", name, "revert the commit it applies")
+        return Keeper("flux_kustomization", name, labels.get("kustomize.toolkit.fluxcd.io/namespace"))
     if name := labels.get("helm.toolkit.fluxcd.io/name"):
-        return Keeper("Flux Helm release", name, "revert the commit it applies")
+        return Keeper("flux_helm_release", name, labels.get("helm.toolkit.fluxcd.io/namespace"))
     if release := notes.get("meta.helm.sh/release-name"):
-        return Keeper("Helm release", release, f"use `helm rollback {release}`")
+        return Keeper("helm", release, notes.get("meta.helm.sh/release-namespace"))
     owner = meta.controller
-    return Keeper(owner.kind, owner.name, "revert there") if owner is not None else None
+    return Keeper("controller", owner.name, kind=owner.kind) if owner is not None else None

@@ -23,7 +23,7 @@ from rollbackd.kubernetes.pods import Pod
 from rollbackd.kubernetes.revisions import REVISION, Revision
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder
-from rollbackd.targets.kubernetes.readiness import gone
+from rollbackd.targets.kubernetes.rights import Right, lacking
 from rollbackd.targets.kubernetes.view import Look, View
 
 KEYS = "io.rollbackd/key"
@@ -94,10 +94,24 @@ def spent(workload: Workload) -> list[str]:
 
 
 class Reverter:
-    """Carries out orders on one workload."""
+    """The straight road: orders are carried out on the workload itself."""
 
     def __init__(self, view: View, clock: Clock, service: str) -> None:
         self._view, self._clock, self._service = view, clock, service
+
+    async def problems(self, _look: Look, _to: str) -> list[str]:
+        """The rights that a revert needs and we lack."""
+        needed = [Right("patch", "apps", self._view.kind.plural, self._view.name)]
+        if self._view.kind is STATEFUL_SET:
+            needed.append(Right("delete", "", "pods"))
+        return await lacking(self._view.api, await self._view.namespace(), needed)
+
+    async def settled(self, _look: Look) -> bool:
+        """Nobody else has a say."""
+        return True
+
+    async def close(self) -> None:
+        """There is nothing of its own."""
 
     async def carry_out(self, order: RevertOrder) -> None:
         """Go on from wherever the order is."""
@@ -111,7 +125,7 @@ class Reverter:
                 raise
             to = look.find(order.to)
             if to is None:
-                raise Permanent(gone(order.to, look))
+                raise Permanent(look.gone(order.to))
             try:
                 if await self._do(step, order, look, to):
                     return

@@ -40,6 +40,12 @@ class Look:
         """The revision of that release."""
         return next((one for one in self.revisions if self.names[one.identity] == version), None)
 
+    def gone(self, version: str) -> str:
+        """That a release is kept no longer, as a sentence."""
+        kept = ", ".join(self.names[one.identity] for one in self.revisions[:10])
+        cure = "raise revisionHistoryLimit to keep more"
+        return f"there is no revision of release {version[:80]!r} (there are {kept}): {cure}"
+
 
 class View(Subject):
     """Reads one workload; changes nothing but the memory of names.

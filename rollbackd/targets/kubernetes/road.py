@@ -1,0 +1,76 @@
+"""The way by which an earlier release gets back in place: straight into the workload, or over who looks after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, TypeAlias
+
+from rollbackd.errors import Permanent
+from rollbackd.kubernetes.workloads import Workload
+from rollbackd.targets.base import RevertOrder
+from rollbackd.targets.kubernetes.owners import Keeper, Tool, keeper
+from rollbackd.targets.kubernetes.view import Look
+
+IfManaged: TypeAlias = Literal["owner", "refuse", "revert"]
+
+
+class Road(Protocol):
+    """One way to carry an order out. Whatever way, what is in place is told by the workload itself."""
+
+    async def problems(self, look: Look, to: str) -> list[str]:
+        """What is in the way of a revert to release `to`, a sentence each, found out without changing anything."""
+
+    async def carry_out(self, order: RevertOrder) -> None:
+        """As Target.revert: idempotent for the order's key, and Conflict where somebody else deployed."""
+
+    async def settled(self, look: Look) -> bool:
+        """Whether the owner is done, too, once the workload and its pods are those of the release in `look`."""
+
+    async def close(self) -> None:
+        """Release everything. Safe to call twice."""
+
+
+Opens: TypeAlias = Callable[[Keeper], Road]
+"""Makes the road over one owner; nothing is asked before it is used."""
+
+
+class Closed:
+    """No road: somebody looks after the workload, and we know no way over them."""
+
+    def __init__(self, kept_by: Keeper) -> None:
+        self._why = kept_by.problem
+
+    async def problems(self, _look: Look, _to: str) -> list[str]:
+        return [self._why]
+
+    async def carry_out(self, _order: RevertOrder) -> None:
+        raise Permanent(self._why)
+
+    async def settled(self, _look: Look) -> bool:
+        """A release that somebody put back is in place all the same."""
+        return True
+
+    async def close(self) -> None: ...
+
+
+class Roads:
+    """Which road leads to a workload: `straight`, or by tool `over` the owner that it names itself."""
+
+    def __init__(self, if_managed: IfManaged, straight: Road, over: Mapping[Tool, Opens]) -> None:
+        self._if_managed, self._straight, self._over = if_managed, straight, over
+        self._opened: dict[Keeper, Road] = {}
+
+    def of(self, workload: Workload) -> Road:
+        """The road to it as it is now: an owner may come and go."""
+        kept_by = keeper(workload.metadata)
+        if kept_by is None or self._if_managed == "revert":
+            return self._straight
+        if kept_by not in self._opened:
+            known = self._over.get(kept_by.tool) if self._if_managed == "owner" else None
+            self._opened[kept_by] = known(kept_by) if known is not None else Closed(kept_by)
+        return self._opened[kept_by]
+
+    async def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        for road in (self._straight, *self._opened.values()):
+            await road.close()
