@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PYTHON ?=
 UV ?= $(BIN)/uv
 ARGS ?=
+SETS ?= $(patsubst tests/built/%/go.mod,%,$(wildcard tests/built/*/go.mod))
 WORKERS ?= 2
 LOKI_DIR ?= $(HOME)/.cache/rollbackd
 
@@ -13,7 +14,7 @@ LOKI_DIR ?= $(HOME)/.cache/rollbackd
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-loki kubernetes test-kubernetes fuzz check format lint-fix lock wheel clean
+.PHONY: help demo test test-loki built test-built fuzz check format lint-fix lock wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -31,11 +32,11 @@ fuzz: $(VENV)/.dev ## A million hostile inputs for every parser, then for the AP
 test-loki: $(VENV)/.dev ## Test the source `loki` against a real one (needs Go, which builds it in minutes the first time)
 	@LOKI="$$(sh tools/make_loki.sh $(LOKI_DIR))" $(BIN)/python -m pytest tests/system/real_loki.py $(ARGS)
 
-kubernetes: ## Build the Kubernetes that its target is tested on (needs Go; ten minutes of processor time, once)
-	@sh tests/kubernetes/build
+built: ## Build Kubernetes and what else some tests run on (needs Go and time, once; tests/built/README.md)
+	@sh tests/built/build $(SETS)
 
-test-kubernetes: $(VENV)/.dev kubernetes ## Test the target `kubernetes` on a real one
-	@$(BIN)/python -m pytest tests/system/test_kubernetes.py $(ARGS)
+test-built: $(VENV)/.dev built ## Test the target `kubernetes` on a real one
+	@$(BIN)/python -m pytest tests/system/kubernetes $(ARGS)
 
 check: $(VENV)/.dev ## Formatting, lint, types, import rules, links of the docs, locks, changelog fragments
 	$(BIN)/ruff format --check .

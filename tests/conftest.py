@@ -22,14 +22,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"not installed: {', '.join(missing)}; .ci/run installs it")
 
 
-def pytest_report_header() -> str:
-    return f"kubernetes: {built.kubernetes() or 'not built, its tests are left out (make kubernetes builds it)'}"
+def pytest_report_header() -> list[str]:
+    missing = "not built, its tests are left out (make built builds it)"
+    return [f"{name}: {built.programs(name) or missing}" for name in built.sets()]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`@pytest.mark.built("kubernetes")` leaves a test out where what it runs on is not built, in CI too: it takes
     longer than CI has. The header says which it was."""
-    if built.kubernetes() is None and (absent := [item for item in items if item.get_closest_marker("built")]):
+    missing = {name for name in built.sets() if built.programs(name) is None}
+    absent = [item for item in items if any(missing & {*marker.args} for marker in item.iter_markers("built"))]
+    if absent:
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
 

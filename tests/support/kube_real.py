@@ -1,4 +1,4 @@
-"""A real API server with its controllers and etcd, built by `make kubernetes`, and a kubelet that runs nothing."""
+"""A real API server with its controllers and etcd, built by `make built`, and a kubelet that runs nothing."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Cluster:
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
     """Start all three, and end them."""
-    programs = built.kubernetes()
-    assert programs is not None, "make kubernetes"
+    programs = built.programs("kubernetes")
+    assert programs is not None, "make built"
     ports = _free_ports(4)
     etcd, peer, api, _ = ports
     with ExitStack() as stack:

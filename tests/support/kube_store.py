@@ -1,7 +1,7 @@
 """A small Kubernetes to test against where none can be built: objects with resourceVersions, and controllers.
 
 It honours what the target relies on: one growing resourceVersion, generations that grow with the spec, JSON Patch under
-a resourceVersion precondition, and the history of changes that watches are served from. tests/kubernetes has the real
+a resourceVersion precondition, and the history of changes that watches are served from. tests/built tells of the real
 thing.
 """
 

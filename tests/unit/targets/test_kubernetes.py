@@ -1,4 +1,4 @@
-"""The target `kubernetes` on a small Kubernetes; tests/system/test_kubernetes.py has the real one."""
+"""The target `kubernetes` on a small Kubernetes; tests/system/kubernetes has the real one."""
 
 from __future__ import annotations
 

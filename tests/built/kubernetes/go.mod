@@ -1,4 +1,6 @@
-// Builds the API server and the controllers that the kubernetes target is tested against; see README.md.
+// The API server and the controllers that the target `kubernetes` is tested against; ../README.md says how.
+// VERSION=v1.34.4
+// LDFLAGS=-X k8s.io/component-base/version.gitVersion=v1.34.4
 module rollbackd.test/kubernetes
 
 go 1.24.0
