@@ -20,6 +20,11 @@ class Kind:
     pod_label: str
     progress: Callable[[Workload], Progress]
 
+    @property
+    def option(self) -> str:
+        """The kind, as it is written in a configuration."""
+        return self.name.lower()
+
 
 def progress_of_deployment(workload: Workload) -> Progress:
     """As `kubectl rollout status` judges (kubectl, pkg/polymorphichelpers/rollout_status.go)."""

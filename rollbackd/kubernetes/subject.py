@@ -16,6 +16,9 @@ from rollbackd.kubernetes.pods import Pod
 from rollbackd.kubernetes.revisions import REVISION, Revision, belongs, of_controller_revision, of_replica_set
 from rollbackd.kubernetes.workloads import ControllerRevision, ReplicaSet, Workload
 
+WORKLOADS = {f"`{kind.option}`": kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)}
+"""How each kind is written in a configuration."""
+
 
 class WorkloadOptions(ClusterOptions):
     """Which workload of which cluster."""
@@ -33,14 +36,19 @@ class WorkloadOptions(ClusterOptions):
 
     @model_validator(mode="after")
     def _one_workload(self) -> Self:
-        if len([name for name in (self.deployment, self.statefulset, self.daemonset) if name is not None]) != 1:
-            raise ValueError("name one workload: `deployment`, `statefulset` or `daemonset`")
+        if len([name for name in self.named_workloads if name is not None]) != 1:
+            raise ValueError(f"name one workload: {', '.join(WORKLOADS)}")
         return self
+
+    @property
+    def named_workloads(self) -> tuple[str | None, ...]:
+        """The names, in the order of WORKLOADS; one of them is there."""
+        return (self.deployment, self.statefulset, self.daemonset)
 
     @property
     def workload(self) -> tuple[Kind, str]:
         """Its kind and name."""
-        named = ((DEPLOYMENT, self.deployment), (STATEFUL_SET, self.statefulset), (DAEMON_SET, self.daemonset))
+        named = zip(WORKLOADS.values(), self.named_workloads, strict=True)
         return next((kind, name) for kind, name in named if name is not None)
 
 

@@ -39,7 +39,8 @@ class KubeServer:
     async def start(self) -> None:
         """Listen; again on the same port after `stop`."""
         app = web.Application(middlewares=[self._around])
-        for prefix in (f"/api/v1/namespaces/{NAMESPACE}", f"/apis/apps/v1/namespaces/{NAMESPACE}"):
+        for group in ("/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"):
+            prefix = f"{group}/namespaces/{NAMESPACE}"
             app.router.add_get(f"{prefix}/{{plural}}", self._list)
             app.router.add_get(f"{prefix}/{{plural}}/{{name}}", self._get)
             app.router.add_patch(f"{prefix}/{{plural}}/{{name}}", self._patch)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, Self
 
 import structlog
+from pydantic import Field, model_validator
 
 from rollbackd.adapter import Adapter
 from rollbackd.errors import Conflict, Permanent
@@ -13,16 +15,19 @@ from rollbackd.kubernetes.access import Credentials
 from rollbackd.kubernetes.api import Api
 from rollbackd.kubernetes.kinds import STATEFUL_SET, partition
 from rollbackd.kubernetes.revisions import Revision
-from rollbackd.kubernetes.subject import WorkloadOptions
+from rollbackd.kubernetes.subject import WORKLOADS, WorkloadOptions
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
 from rollbackd.targets.disk import Disk
+from rollbackd.targets.kubernetes.colours import Colours
+from rollbackd.targets.kubernetes.group import Group, Member
 from rollbackd.targets.kubernetes.images import Images
 from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
 from rollbackd.targets.kubernetes.road import IfManaged, Roads
 from rollbackd.targets.kubernetes.rollout import Rollouts
+from rollbackd.targets.kubernetes.switching import Switching
 from rollbackd.targets.kubernetes.view import Look, View
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
@@ -31,6 +36,16 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kube
 class KubernetesConfig(WorkloadOptions):
     """What an operator writes under `target: {kubernetes: ...}`."""
 
+    service: str | None = Field(default=None, pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+    """Blue/green: a Service that is switched between Deployments; the release of the one it selects is in place."""
+    switch: str | None = Field(default=None, max_length=317)
+    """The label in the selector of that Service that is switched; left out, it is found out."""
+    selector: str | None = Field(default=None, min_length=1, max_length=1000)
+    """Labels, such as `app.kubernetes.io/part-of=checkout`.
+
+    All Deployments, StatefulSets and DaemonSets that have them are released together, under one name, and reverted
+    together.
+    """
     container: str | None = None
     """The container whose image is the release; left out, the pod's default or first one."""
     version: Literal["image_tag", "label"] = "image_tag"
@@ -44,6 +59,15 @@ class KubernetesConfig(WorkloadOptions):
     `owner` reverts over the owner, as far as `owners` says how, and refuses otherwise; `refuse` always refuses;
     `revert` reverts the workload itself all the same.
     """
+
+    @model_validator(mode="after")
+    def _one_workload(self) -> Self:
+        named = [*self.named_workloads, self.service, self.selector]
+        if len([name for name in named if name is not None]) != 1:
+            raise ValueError(f"name one workload: {', '.join(WORKLOADS)}, `service` or `selector`")
+        if self.switch is not None and self.service is None:
+            raise ValueError("`switch` is for a `service`")
+        return self
 
 
 class Kubernetes:
@@ -126,13 +150,39 @@ def _ordinal(name: str) -> float:
 
 def build(config: KubernetesConfig, context: TargetContext) -> Target:
     """A target on this configuration; nothing is asked before it is used."""
-    return Kubernetes(config, context)
+    if config.service is not None:
+        return _switching(config, config.service, context)
+    return _group(config, config.selector, context) if config.selector is not None else Kubernetes(config, context)
+
+
+def _switching(config: KubernetesConfig, service: str, context: TargetContext) -> Switching:
+    api, disk = Api(Credentials(config, context.clock), config.timeout), Disk(context.service)
+    colours = Colours(
+        api, config, service, config.switch, context.state_dir, disk, by=config.version, container=config.container
+    )
+    return Switching(api, colours, disk, context.clock, context.service, refuse=config.if_managed != "revert")
+
+
+def _group(config: KubernetesConfig, selector: str, context: TargetContext) -> Group:
+    api, disk = Api(Credentials(config, context.clock), config.timeout), Disk(context.service)
+
+    def opens(member: Member) -> Target:
+        alone = config.model_copy(update={"selector": None, member.kind.option: member.name})
+        return Kubernetes(alone, replace(context, state_dir=context.state_dir / f"{member.kind.option}-{member.name}"))
+
+    return Group(api, config.namespace, selector, opens, disk, context.clock, context.state_dir)
 
 
 def place(config: KubernetesConfig) -> str:
     """What no two services may revert."""
-    kind, name = config.workload
-    return f"{config.kubeconfig} {config.context} {config.namespace} {kind.name} {name}"
+    if config.service is not None:
+        named = f"Service {config.service}"
+    elif config.selector is not None:
+        named = f"selector {config.selector}"
+    else:
+        kind, name = config.workload
+        named = f"{kind.name} {name}"
+    return f"{config.kubeconfig} {config.context} {config.namespace} {named}"
 
 
 ADAPTER: Adapter[KubernetesConfig, TargetContext, Target] = Adapter(

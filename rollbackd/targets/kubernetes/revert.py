@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum, auto
 
-import msgspec
 import structlog
 
 from rollbackd.aiokit import Clock
@@ -23,14 +22,12 @@ from rollbackd.kubernetes.pods import Pod
 from rollbackd.kubernetes.revisions import REVISION, Revision
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder
+from rollbackd.targets.kubernetes.noted import spent, with_key
 from rollbackd.targets.kubernetes.rights import Right, lacking
 from rollbackd.targets.kubernetes.view import Look, View
 
-KEYS = "io.rollbackd/key"
-"""The keys of the reverts that were made here, a JSON list, the newest last."""
 PAUSING = "io.rollbackd/pausing"
 """The key of a revert that paused a rollout and is about to put the old revision back."""
-KEEP_KEYS = 10
 ATTEMPTS = 10
 """How often a change is worked out anew because somebody else was faster; status updates are, all the time."""
 TAKEN_UP_S = 30.0
@@ -66,7 +63,8 @@ class Step(Enum):
 
 def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
     """What is to be done next. Raises Conflict where somebody else deployed or the key is spent."""
-    keys, paused_by = spent(look.workload), look.workload.metadata.annotations.get(PAUSING)
+    notes = look.workload.metadata.annotations
+    keys, paused_by = spent(notes), notes.get(PAUSING)
     if order.key in keys:
         if keys[-1] != order.key:
             raise Conflict(f"key {order.key} is spent: this workload was reverted again since")
@@ -83,14 +81,6 @@ def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
     if paused_by == order.key and not look.workload.spec.paused:
         raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had paused")
     return Step.PAUSE if going and not look.workload.spec.paused else Step.SWITCH
-
-
-def spent(workload: Workload) -> list[str]:
-    """The keys of reverts made here, oldest first; what somebody else wrote there counts for nothing."""
-    try:
-        return msgspec.json.decode(workload.metadata.annotations.get(KEYS, "[]"), type=list[str])
-    except (msgspec.MsgspecError, RecursionError):
-        return []
 
 
 class Reverter:
@@ -144,14 +134,14 @@ class Reverter:
                 # what was paused is what was looked at, since nobody changed it in between
                 return await self._do(Step.SWITCH, order, replace(look, workload=after), to)
             case Step.SWITCH:
-                notes = self._notes_of(to, notes) | _with(order.key, workload)
+                notes = self._notes_of(to, notes) | with_key(workload.metadata.annotations, order.key)
                 notes.pop(PAUSING, None)
                 template = {"op": "replace", "path": "/spec/template", "value": to.template}
                 resume = _paused(False) if workload.spec.paused else ()
                 await self._patch(workload, notes, (template, *resume))
             case Step.ADOPT:
                 resume = _paused(False) if notes.pop(PAUSING, None) == order.key else ()
-                await self._patch(workload, notes | _with(order.key, workload), resume)
+                await self._patch(workload, notes | with_key(notes, order.key), resume)
             case Step.FINISH:
                 pass
         log.info("revision_in_place", service=self._service, version=order.to, was=order.expect, how=step.name.lower())
@@ -219,11 +209,6 @@ class Reverter:
         except NotThere:
             return
         log.info("stuck_pod_deleted", service=self._service, pod=meta.name)
-
-
-def _with(key: str, workload: Workload) -> dict[str, str]:
-    keys = [*spent(workload), key][-KEEP_KEYS:]
-    return {KEYS: msgspec.json.encode(keys).decode()}
 
 
 def _paused(value: bool) -> tuple[Mapping[str, object], ...]:
