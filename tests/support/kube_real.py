@@ -24,7 +24,8 @@ from tests.support.kube_store import Object, digest
 ADMIN = "admin-7c1f"
 NODE = "node-1"
 _CONTROLLERS = ",".join(
-    f"{name}-controller" for name in ("deployment", "replicaset", "statefulset", "daemonset", "garbage-collector")
+    f"{name}-controller"
+    for name in ("deployment", "replicaset", "statefulset", "daemonset", "garbage-collector", "endpointslice")
 )
 
 
@@ -228,4 +229,7 @@ class Kubelet:
             "state": {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
         }
         condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        return {"phase": "Running", "conditions": [condition], "containerStatuses": [container]}
+        number = int(pod["metadata"]["uid"][:4], 16)
+        address = f"10.1.{number // 256}.{number % 256}"
+        addresses = {"podIP": address, "podIPs": [{"ip": address}]}
+        return {"phase": "Running", "conditions": [condition], "containerStatuses": [container], **addresses}

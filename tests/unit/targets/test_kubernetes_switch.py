@@ -12,7 +12,7 @@ from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import Target, TargetChange
-from rollbackd.targets.kubernetes import ADAPTER
+from rollbackd.targets.kubernetes import ADAPTER, switching
 from rollbackd.targets.kubernetes.colours import switched
 from tests.support.kube_server import KubeServer, status
 from tests.support.kube_store import Object
@@ -226,7 +226,8 @@ async def test_another_label_can_be_named(street: Street) -> None:
     assert street.live == "blue"
 
 
-async def test_a_switch_is_seen_as_a_deployment(street: Street) -> None:
+async def test_a_switch_is_seen_as_a_deployment(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switching, "LOOK_S", 0.1)
     street.switch("blue")
     target = street.make()
     found: list[TargetChange] = []
