@@ -10,7 +10,7 @@ from rollbackd.config.schema import Block, Config, Defaults
 from rollbackd.config.words import suggestion
 from rollbackd.decide.policy import Policy
 from rollbackd.errors import ConfigError
-from rollbackd.fields import duration_text
+from rollbackd.fields import Model, Secret, duration_text
 
 SHORTEST_TOKEN = 16
 """Characters that a credential needs at least: 64 bits where it is random hexadecimal digits."""
@@ -97,19 +97,46 @@ def _credentials(config: Config, findings: Findings) -> None:
     """Two names with one credential would be one caller, with the scopes and in the audit trail of the first."""
     seen: dict[str, str] = {}
     for index, token in enumerate(config.auth.tokens):
-        path = ("auth", "tokens", index, "token")
-        try:
-            value = token.token.reveal()
-        except ConfigError:  # told where the secret was read
+        path: KeyPath = ("auth", "tokens", index, "token")
+        value = _value(token.token)
+        if value is None or _short(value, path, findings):
             continue
-        if len(value) < SHORTEST_TOKEN:
-            cure = "make a longer one, as with `openssl rand -hex 32`"
-            findings.add(
-                path, f"the credential has fewer than {SHORTEST_TOKEN} characters, which can be guessed: {cure}"
-            )
-        elif value in seen:
+        if value in seen:
             findings.add(path, f"the very credential of `{seen[value]}`: each token needs one of its own")
         seen.setdefault(value, token.name)
+    for block in config.intake:
+        for where, secret in _secrets(block.settings, ("intake", block.name)):
+            value = _value(secret)
+            if value is not None:
+                _short(value, where, findings)
+
+
+def _value(secret: Secret) -> str | None:
+    try:
+        return secret.reveal()
+    except ConfigError:  # told where the secret was read
+        return None
+
+
+def _short(value: str, path: KeyPath, findings: Findings) -> bool:
+    """Whether a credential is so short that guessing finds it: no number of wrong ones keeps a right one out."""
+    if len(value) >= SHORTEST_TOKEN:
+        return False
+    cure = "make a longer one, as with `openssl rand -hex 32`"
+    findings.add(path, f"the credential has fewer than {SHORTEST_TOKEN} characters, which can be guessed: {cure}")
+    return True
+
+
+def _secrets(settings: object, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret among settings, with where it stands."""
+    if isinstance(settings, Secret):
+        yield path, settings
+    elif isinstance(settings, Model):
+        for name in type(settings).model_fields:
+            yield from _secrets(getattr(settings, name), (*path, name))
+    elif isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from _secrets(value, (*path, str(key)))
 
 
 def _open_doors(config: Config, findings: Findings) -> None:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 import ssl
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +39,8 @@ _SIGNER = re.compile(r"sns([.-][a-z0-9-]{1,40}){0,4}\.amazonaws\.com(\.cn)?")
 
 KEPT = 16
 """Certificates that are remembered; SNS changes its own about once a year."""
+FETCHES_PER_MINUTE = 30
+"""Certificates that are asked for within a minute, so that messages of a guesser do not make us ask SNS as often."""
 ANSWER_BYTES = 64 * 1024
 TIMEOUT_S = 8.0
 """For one call to SNS. SNS itself waits 15 s for our answer."""
@@ -154,18 +156,26 @@ class Certificates:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._known: OrderedDict[str, _Certificate] = OrderedDict()
+        self._fetched_at: deque[float] = deque(maxlen=FETCHES_PER_MINUTE)
 
     async def key(self, url: str, now: float) -> rsa.RSAPublicKey:
         """The key of the certificate at this address. Raises Rejected for one that is not valid, Temporary where it
         cannot be fetched."""
         found = self._known.get(url)
         if found is None:
+            self._take_turn(now)
             found = self._known[url] = _certificate(await self._caller.get(url))
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
         if not found.valid_from <= now <= found.valid_until:
             raise refused("the certificate that the message is signed with is not valid now: is our clock right?")
         return found.key
+
+    def _take_turn(self, now: float) -> None:
+        fetched = self._fetched_at
+        if len(fetched) == FETCHES_PER_MINUTE and now - fetched[0] < 60.0:
+            raise Temporary("too many messages name certificates that are not known: SNS will try again")
+        fetched.append(now)
 
 
 def _certificate(pem: bytes) -> _Certificate:

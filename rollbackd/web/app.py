@@ -93,7 +93,6 @@ class _Guard:
         if route.scope is None:
             return self._perhaps(request)
         if route.signed is not None and "Authorization" not in request.headers and route.signed(request):
-            self._auth.listen_to(request.remote or "local")
             return UNVERIFIED
         identity = self._identify(request)
         self._auth.permit(identity, route.scope)

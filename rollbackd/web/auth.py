@@ -86,24 +86,17 @@ class Authenticator:
         if authorization is None:
             return Identity("anonymous", self._anonymous, anonymous=True)
         digest = _digest(_presented(authorization))
-        self._shutout.check(peer, digest)
         found: Token | None = None
         for token, expected in self._current():
             if hmac.compare_digest(digest, expected) and found is None:
                 found = token
         if found is None:
-            self._shutout.failed(peer)
-            log.warning("credential_refused", peer=peer)
+            self.refused(peer)
             raise HttpError(401, "wrong_credential", "no token has this value; is it the current one?", CHALLENGES)
-        self._shutout.succeeded(peer, digest)
         return Identity(found.name, found.scopes | self._anonymous)
 
-    def listen_to(self, peer: str) -> None:
-        """Raises HttpError 429 for an address that showed too many wrong credentials lately."""
-        self._shutout.check(peer, b"")
-
     def refused(self, peer: str) -> None:
-        """Note that an address showed a wrong credential in a form of its own."""
+        """Note that an address showed a wrong credential. Raises HttpError 429 where it showed too many lately."""
         self._shutout.failed(peer)
         log.warning("credential_refused", peer=peer)
 
@@ -158,10 +151,12 @@ def _presented(authorization: str) -> str:
 
 
 class _Shutout:
-    """Slows down guessing: after `FAILURES` wrong credentials within `WINDOW_S` an address is not listened to any more.
+    """Sends wrong credentials away: `FAILURES` of an address are answered and logged one by one, and then, for the rest
+    of `WINDOW_S`, further wrong ones are asked to wait.
 
-    A credential that worked from that address before is always let through, so that a guesser behind the same proxy
-    cannot shut out everybody else. Remembers a bounded number of addresses and credentials, the newest.
+    Right ones never come here. An address may be a proxy's, before many senders, so a guesser must not be able to stop
+    the others. Nor need he be: among credentials of 16 characters and more, as many tries as we can answer are nothing
+    (SECURITY.md has the figures). Remembers a bounded number of addresses, the newest.
     """
 
     FAILURES = 10
@@ -171,25 +166,17 @@ class _Shutout:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._worked: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-
-    def check(self, peer: str, digest: bytes) -> None:
-        count, ends = self._failures.get(peer, (0, 0.0))
-        left = ends - self._monotonic()
-        if count < self.FAILURES or left <= 0 or (peer, digest) in self._worked:
-            return
-        message = f"too many wrong credentials from {peer}: try again in {left:.0f} s"
-        raise HttpError(429, "too_many_failures", message, [("Retry-After", str(int(left) + 1))])
 
     def failed(self, peer: str) -> None:
+        """Count a wrong credential. Raises HttpError 429 where there were `FAILURES` within the window already."""
         now = self._monotonic()
-        count, ends = self._failures.pop(peer, (0, 0.0))
-        self._failures[peer] = (count + 1, ends) if now < ends else (1, now + self.WINDOW_S)
+        count, ends = self._failures.get(peer, (0, 0.0))
+        if now >= ends:
+            count, ends = 0, now + self.WINDOW_S
+        if count >= self.FAILURES:
+            message = f"too many wrong credentials from {peer}, and this is another: try again in {ends - now:.0f} s"
+            raise HttpError(429, "too_many_failures", message, [("Retry-After", str(int(ends - now) + 1))])
+        self._failures[peer] = (count + 1, ends)
+        self._failures.move_to_end(peer)
         if len(self._failures) > self.REMEMBERED:
             self._failures.popitem(last=False)
-
-    def succeeded(self, peer: str, digest: bytes) -> None:
-        self._worked[peer, digest] = None
-        self._worked.move_to_end((peer, digest))
-        if len(self._worked) > self.REMEMBERED:
-            self._worked.popitem(last=False)

@@ -54,6 +54,8 @@ class PostSettings(Model):
 
 class HookSettings(Model):
     labels: tuple[str, ...] = ("service",)
+    secret: Secret | None = None
+    more: dict[str, HookSettings] = Field(default_factory=dict)
 
 
 class Nothing(Model):

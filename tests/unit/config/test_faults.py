@@ -283,6 +283,22 @@ def test_a_credential_that_can_be_guessed_is_refused_and_not_repeated(monkeypatc
     parsed(text, reveal=True)
 
 
+def test_so_is_a_senders_secret_that_can_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """\
+intake:
+  alertmanager:
+    secret: {env: HOOK}
+    more: {nagios: {secret: {env: HOOK}}}
+"""
+    monkeypatch.setenv("HOOK", "hunter2")
+    assert [(one.line, one.where) for one in faults(text, reveal=True)] == [
+        (3, "intake.alertmanager.secret"),
+        (4, "intake.alertmanager.more.nagios.secret"),
+    ]
+    monkeypatch.setenv("HOOK", "hunter2" * 3)
+    parsed(text, reveal=True)
+
+
 def test_two_tokens_with_one_credential_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the one would have the other's scopes, under a name that is not theirs."""
     for name in ("CI_TOKEN", "ON_CALL_TOKEN"):

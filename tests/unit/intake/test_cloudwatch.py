@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rollbackd.errors import Temporary
 from rollbackd.intake.base import Delivery, IntakeContext, Reading, Rejected
 from rollbackd.intake.cloudwatch import ADAPTER, CloudWatch, Config
-from rollbackd.intake.sns import HOST, KEPT, Caller, Certificates, HttpsCaller, signed_text
+from rollbackd.intake.sns import FETCHES_PER_MINUTE, HOST, KEPT, Caller, Certificates, HttpsCaller, signed_text
 from rollbackd.model import Alert
 from tests.support.deliveries import NOW, Known
 from tests.support.payloads import altered, payload
@@ -249,6 +249,16 @@ class TestCertificates:
             await certificates.key(sns.url(f"/sns.pem?{number}"), NOW)
         await certificates.key(sns.url("/sns.pem?0"), NOW)
         assert len(sns.asked) == KEPT + 2
+
+    async def test_messages_that_name_many_do_not_make_us_ask_as_often(self, sns: LoopbackSns) -> None:
+        certificates = Certificates(sns.caller())
+        for number in range(FETCHES_PER_MINUTE):
+            with pytest.raises(Rejected):
+                await certificates.key(sns.url(f"/guess-{number}.pem"), NOW)
+        with pytest.raises(Temporary, match="SNS will try again"):
+            await certificates.key(sns.url("/sns.pem"), NOW + 59)
+        assert len(sns.asked) == FETCHES_PER_MINUTE
+        await certificates.key(sns.url("/sns.pem"), NOW + 60)
 
     @pytest.mark.parametrize("off", [-2 * 86400.0, 2 * 86400.0])
     async def test_one_that_is_not_valid_now_is_not_believed(self, sns: LoopbackSns, off: float) -> None:
