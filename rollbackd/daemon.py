@@ -159,7 +159,7 @@ class Daemon:
         stack.push_async_callback(self._fleet.stop)
         self._fleet.exchange(config)
         for item in waiting:
-            pipeline.submit_accepted(item)
+            self._fleet.submit_accepted(item)
         stack.push_async_callback(self._rollbacks.stop)
         await self._rollbacks.resume()
 

@@ -133,6 +133,8 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
             parts.append(words((f"{service.watch.version} was there before: {FOUND}", "quiet")))
         if service.watch.evidence:
             parts.append(evidence_table(console, service.watch.evidence))
+    if service.contradiction is not None:
+        parts.append(words(("contradiction", "warn"), f": {service.contradiction}"))
     if service.problems:
         parts += [words(("A rollback would not work now:", "bad")), bullets(console, service.problems)]
     parts += [_source(console, source, now) for source in service.sources if source.state != "up" or source.dropped]

@@ -28,7 +28,7 @@ from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.pushed import Pushed
 from rollbackd.live.rollbacks import Rollbacks
-from rollbackd.model import DeploymentEvent, Standing, Verdict, deployment_id, rollback_key
+from rollbackd.model import Standing, Verdict, deployment_id, rollback_key
 from rollbackd.web.backend import Refused, Unknown
 from rollbackd.web.views import (
     DecisionView,
@@ -118,6 +118,7 @@ class LiveBackend:
             watch=watch,
             sources=sources,
             problems=(*place.problems, *self._pipeline.faults(name)),
+            contradiction=place.contradiction,
             paused=place.paused,
             rollback_id=place.rollback_id,
         )
@@ -149,10 +150,7 @@ class LiveBackend:
         self._pipeline.submit_observed(reading.observed)
         self._pushed.heard(intake, reading.observed)
         for item in items:
-            self._pipeline.submit_accepted(item)
-            place = self._fleet.place(item.event.service)
-            if isinstance(item.event, DeploymentEvent) and place is not None:
-                place.deployment_seen()
+            self._fleet.submit_accepted(item)
         if reading.accepted or not reading.observed:
             tell = log.info if reading.accepted else log.debug  # telemetry comes often, and most of it settles later
             tell("delivered", intake=intake, by=actor, items=len(reading.accepted), new=len(items))

@@ -16,10 +16,11 @@ from rollbackd.config.blocks import Catalog
 from rollbackd.config.schema import Block, Config, Service
 from rollbackd.engine import Engine
 from rollbackd.errors import Permanent, Temporary
-from rollbackd.ledger.base import Mode, Pause
+from rollbackd.ledger.base import InboxItem, Mode, Pause
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.streams import Stream
+from rollbackd.model import DeploymentEvent
 from rollbackd.sources.base import Commons, SourceContext
 from rollbackd.targets.base import Target, TargetContext
 from rollbackd.telemetry import Metrics
@@ -101,6 +102,14 @@ class Fleet:
         running = self._running.get(service)
         return running.streams if running is not None else ()
 
+    def submit_accepted(self, item: InboxItem) -> None:
+        """Pass on a pushed event that is in the ledger: a deployment by the place where it is said to have been."""
+        place = self.place(item.event.service)
+        if isinstance(item.event, DeploymentEvent) and place is not None:
+            place.announced(item, item.event)
+        else:
+            self._pipeline.submit_accepted(item)
+
     # -- start, exchange, stop
 
     def exchange(self, config: Config) -> list[Running]:
@@ -124,6 +133,7 @@ class Fleet:
         former = [self._running.pop(name) for name in (*gone, *changed) if name in self._running]
         for running in former:
             running.leave()
+            running.place.hand_over()
         for name, fresh in built.items():
             self._start(name, fresh)
         self._running = {name: self._running[name] for name in config.services}

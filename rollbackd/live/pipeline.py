@@ -154,9 +154,18 @@ class Pipeline:
 
     def submit_accepted(self, item: InboxItem) -> None:
         """Take a pushed event that is in the ledger already."""
+        self.hold(item)
+        self._lane(item.event.service).queue.put_nowait((item.event, item.seq))
+
+    def hold(self, item: InboxItem) -> None:
+        """Remember a pushed event that is not to be fed yet: it is submitted or dropped later, also after a restart."""
         self._newest_seq = max(self._newest_seq, item.seq)
         self._waiting.add(item.seq)
-        self._lane(item.event.service).queue.put_nowait((item.event, item.seq))
+
+    def drop(self, item: InboxItem) -> None:
+        """Forget a pushed event that was held."""
+        self._waiting.discard(item.seq)
+        self._changed = True
 
     def submit_observed(self, events: Sequence[AnyEvent]) -> None:
         """Take pushed telemetry, in order; whoever sends it was asked first whether the road is `flooded`."""

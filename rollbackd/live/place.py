@@ -10,7 +10,8 @@ from rollbackd.aiokit import Clock
 from rollbackd.decide.guards import Conditions
 from rollbackd.engine import Engine, Peek
 from rollbackd.errors import RollbackdError
-from rollbackd.ledger.base import Pause
+from rollbackd.ledger.base import InboxItem, Pause
+from rollbackd.live.announced import Announced
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.model import MAX_BACKWARDS_S, DeploymentEvent
 from rollbackd.targets.base import Target
@@ -18,6 +19,8 @@ from rollbackd.telemetry import Metrics
 
 LOOK_EVERY_S = 15.0
 """How often a target is asked what is in place and whether a revert would work."""
+LOOK_SOON_S = 5.0
+"""The same while a deployment was announced that it does not show yet."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets")
 
@@ -39,6 +42,7 @@ class Place:
         self._engine, self._pipeline, self._clock, self._metrics = engine, pipeline, clock, metrics
         self._nudge = asyncio.Event()
         self._stranger: str | None = None
+        self._announced = Announced(service, pipeline, clock)
         self.in_place: str | None = None
         self.shadow = False
         self.problems: tuple[str, ...] = () if target is not None else ("no target is configured",)
@@ -70,6 +74,23 @@ class Place:
     def forget(self) -> None:
         """Take its metrics away: the service is gone."""
         self._metrics.ready.remove(self.service)
+
+    def announced(self, item: InboxItem, event: DeploymentEvent) -> None:
+        """Somebody says that there was a deployment. Where there is a target, it has to show one that is finished."""
+        if event.phase == "finished" and self.target is not None:
+            self._announced.hold(item, event)
+        else:
+            self._pipeline.submit_accepted(item)
+        self.deployment_seen()
+
+    @property
+    def contradiction(self) -> str | None:
+        """An announced deployment that the target did not show, as a sentence."""
+        return self._announced.contradiction
+
+    def hand_over(self) -> None:
+        """Another place takes its turn: what waits for a look here is passed on without one."""
+        self._announced.believe()
 
     def deployment_seen(self) -> None:
         """Something was deployed: what was known of the target is old news until it is asked again."""
@@ -104,6 +125,7 @@ class Place:
             try:
                 await self._ask(self.target)
             except Exception as error:
+                self._announced.believe()
                 self.problems = (f"the target crashed ({type(error).__name__}), the log says more",)
                 self.tell()
                 raise
@@ -117,7 +139,7 @@ class Place:
                 slept.cancel()
 
     async def _sleep(self) -> None:
-        await self._clock.sleep(LOOK_EVERY_S)
+        await self._clock.sleep(LOOK_SOON_S if self._announced else LOOK_EVERY_S)
 
     async def _ask(self, target: Target) -> None:
         try:
@@ -129,9 +151,11 @@ class Place:
             if self.problems != (str(error),):
                 log.warning("target_unreadable", service=self.service, error=str(error))
             self.problems = (str(error),)
+            self._announced.believe()
             return
         if not self._nudge.is_set():  # a deployment seen while asking makes the answer old
             self.in_place = in_place
+            self._announced.compare(in_place)
         self.problems = problems
         self._reconcile(in_place)
 

@@ -117,6 +117,8 @@ def _source(source: SourceView, now: float) -> Markup:
 
 def _notes(service: ServiceView, now: float) -> Markup | None:
     notes = [f"Could not be reverted now: {problem}" for problem in service.problems]
+    if service.contradiction is not None:
+        notes.append(f"Contradiction: {service.contradiction}")
     if service.paused is not None:
         notes.append(f"Paused by {service.paused.actor}, {ago(service.paused.at, now)}: {service.paused.reason}")
     return element("ul", *(element("li", note) for note in notes), class_="notes") if notes else None

@@ -46,7 +46,8 @@ class WatchView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One service, as things stand. `problems` says why a rollback would not work right now; empty means ready."""
+    """One service, as things stand. `problems` says why a rollback would not work right now; empty means ready.
+    `contradiction` says which announced deployment was none, going by the target; null where there is no such."""
 
     name: str
     mode: Mode
@@ -59,6 +60,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     paused: Pause | None
     rollback_id: str | None
+    contradiction: str | None = None
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):

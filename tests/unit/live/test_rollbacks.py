@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rollbackd.decide.policy import Policy
-from rollbackd.errors import Permanent
+from rollbackd.errors import Permanent, Temporary
 from rollbackd.ledger.base import ConfigStamp, Rollback, RollbackPlan, Snapshot, StoredDecision
 from rollbackd.live.place import Place
 from rollbackd.live.rollbacks import EngineVerifier, Rollbacks
@@ -27,10 +27,12 @@ class Memory:
 
     def __init__(self) -> None:
         self.version, self.reverts, self.gate = "v2", list[str](), asyncio.Event()
-        self.broken = False
+        self.broken = self.silent = False
         self.gate.set()
 
     async def current(self) -> Release:
+        if self.silent:
+            raise Temporary("the target does not answer")
         return Release(version=self.version)
 
     async def history(self) -> list[Release]:
