@@ -42,7 +42,8 @@ MAX_ROLLBACKS = 100
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch."""
+    """One service as the engine sees it now. `ends_at` is the earliest end of the open watch, `judged_from` the end of
+    its warm-up: before it nothing is called healthy."""
 
     current: str | None
     last_known_good: str | None
@@ -50,6 +51,7 @@ class Peek(msgspec.Struct, frozen=True):
     watch: Watch | None
     ends_at: float | None
     evidence: tuple[Evidence, ...]
+    judged_from: float | None = None
 
 
 class Engine:
@@ -319,15 +321,16 @@ class Engine:
         """One service as things stand; also for one that was never heard of."""
         state = self._state.services.get(service, ServiceState())
         watch, evidence, verdict, ends_at = state.watch, tuple[Evidence, ...](), state.unwatched(), None
+        judged_from = None
         if watch is not None:
             policy = self._policy_for(service)
             scene = self._scene(service, state, watch)
-            evidence = watch.evidence(scene)
+            evidence, judged_from = watch.shown(scene), scene.warm_at
             verdict = self._standing(watch, scene, policy) if watch.is_rollback else watch.verdict(evidence, scene)
             ends_at = watch.bakes_from + (policy.verify_for if watch.is_rollback else policy.bake)
         best = state.releases.last_known_good(other_than="")
         good = best.version if best is not None else None
-        return Peek(state.releases.current, good, verdict, watch, ends_at, evidence)
+        return Peek(state.releases.current, good, verdict, watch, ends_at, evidence, judged_from)
 
     def counted_until(self, service: str) -> float | None:
         """The newest moment of which requests or latencies of the service are known."""

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from rollbackd.cli.render import VERDICT_STYLES, bar, bullets, grid, section, signs, verdict_sign, words
 from rollbackd.cli.render_decision import evidence_table
-from rollbackd.cli.words import VERDICTS, ago, short
+from rollbackd.cli.words import NOT_YET, VERDICTS, ago, short
 from rollbackd.explain.amounts import span
 from rollbackd.ledger.base import Pause
 from rollbackd.web.views import ServiceView, SourceView, StatusView, WatchView
@@ -75,7 +75,7 @@ def _table(console: Console, status: StatusView) -> Table:
             verdict_sign(console, service.verdict),
             words((service.name, "name")),
             words(service.current or ("unknown", "quiet")),
-            words((VERDICTS[service.verdict], VERDICT_STYLES[service.verdict])),
+            words((_verdict(service, status.now), VERDICT_STYLES[service.verdict])),
         ]
         if wide:
             cells += [
@@ -87,6 +87,10 @@ def _table(console: Console, status: StatusView) -> Table:
             ]
         table.add_row(*cells)
     return table
+
+
+def _verdict(service: ServiceView, now: float) -> str:
+    return NOT_YET if service.watch is not None and service.watch.warms_up(now) else VERDICTS[service.verdict]
 
 
 def _progress(console: Console, watch: WatchView | None, now: float) -> Text:
@@ -144,8 +148,10 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
 def _watch(console: Console, watch: WatchView, now: float) -> Text:
     came = f" (after {watch.previous})" if watch.previous is not None else ""
     what = "the rollback to" if watch.is_rollback else "release"
-    left = watch.ends_at - now
+    left, warm = watch.ends_at - now, (watch.judged_from or now) - now
     rest = f"{span(left)} to go" if left > 0 else "the bake is over"
+    if watch.warms_up(now):
+        rest += f", judged in {span(warm)}, when it has warmed up"
     return Text.assemble(
         words(f"watching {what} ", (watch.version, "head"), f"{came}, deployed {ago(watch.deployed_at, now)}  "),
         bar(console, _baked(watch, now), 10),

@@ -8,6 +8,9 @@ from rollbackd.model import Action, Evidence, Verdict, WatchState
 
 VERDICTS: dict[Verdict, str] = {"healthy": "healthy", "degraded": "degraded", "insufficient": "not enough data"}
 
+NOT_YET = "not yet judged"
+"""The verdict on a release that warms up."""
+
 ACTIONS: dict[Action, str] = {"rollback": "ROLLBACK", "hold": "HOLD", "escalate": "ESCALATE"}
 
 WATCH_STATES: dict[WatchState, str] = {

@@ -110,6 +110,15 @@ class Watch(msgspec.Struct):
         """What every rule knows."""
         return tuple(rule.evidence(scene) for rule in self.rules.values())
 
+    def shown(self, scene: Scene) -> tuple[Evidence, ...]:
+        """The same for people: while the release warms up, it is forgiven what it shows, and not healthy for that."""
+        found = self.evidence(scene)
+        if scene.now > scene.warm_at:
+            return found
+        return tuple(
+            msgspec.structs.replace(one, verdict="insufficient") if one.verdict == "healthy" else one for one in found
+        )
+
     def standing(self, scene: Scene, since: float) -> Verdict:
         """How the service stands against its baseline from `since` until now: degraded if any rule says so, healthy if
         at least one can tell and none says otherwise."""
@@ -128,9 +137,12 @@ class Watch(msgspec.Struct):
 
     def verdict(self, evidence: tuple[Evidence, ...], scene: Scene) -> Verdict:
         """What the rules say of the release so far: healthy only if some rule can tell, and none that saw something
-        cannot. What something else explains tells nothing about the release."""
+        cannot. What something else explains tells nothing about the release, nor does what a release that warms up
+        shows."""
         if self.convicting(scene):
             return "degraded" if self.excuse is None else "insufficient"
+        if scene.now <= scene.warm_at:
+            return "insufficient"
         blind = any(one.verdict == "insufficient" and one.samples > 0 for one in evidence)
         told = any(one.verdict == "healthy" for one in evidence)
         return "healthy" if told and not blind and self.last_signal_at is not None else "insufficient"

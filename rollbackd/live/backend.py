@@ -103,6 +103,7 @@ class LiveBackend:
                 previous=peek.watch.previous,
                 deployed_at=peek.watch.deployed_at,
                 ends_at=peek.ends_at or peek.watch.deployed_at,
+                judged_from=peek.judged_from,
                 is_rollback=peek.watch.is_rollback,
                 verdict=verdict,
                 evidence=peek.evidence,

@@ -14,11 +14,15 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     "insufficient": ("not enough data", "none"),
 }
 """The words and the tone of each verdict."""
+NOT_YET = "not yet judged"
+"""The same of a release that warms up."""
 
 
 def service_card(service: ServiceView, now: float) -> Markup:
     """The card of a service."""
     word, tone = VERDICTS[service.verdict]
+    if service.watch is not None and service.watch.warms_up(now):
+        word = NOT_YET
     badges = [
         badge(word, tone),
         badge("rolling back", "warn") if service.rollback_id is not None else None,
@@ -50,7 +54,7 @@ def _watch(watch: WatchView, now: float) -> Markup:
     done = min(max((now - watch.deployed_at) / length, 0.0), 1.0)
     came = f" (after {watch.previous})" if watch.previous is not None else ""
     what = "rollback to" if watch.is_rollback else "deployment of"
-    left = watch.ends_at - now
+    left, warm = watch.ends_at - now, (watch.judged_from or now) - now
     worst = _worst(watch)
     return element(
         "div",
@@ -64,6 +68,7 @@ def _watch(watch: WatchView, now: float) -> Markup:
         ),
         element("progress", value=f"{done:.3f}", max="1", aria_label="share of the bake that is over"),
         element("p", f"{done:.0%} baked, {span(left)} left" if left > 0 else "the bake is over", class_="quiet"),
+        element("p", f"It warms up, and is judged in {span(warm)}.", class_="quiet") if watch.warms_up(now) else None,
         element("p", f"Not held against the release: {watch.excuse}.") if watch.excuse is not None else None,
         element("ul", *(_evidence(item) for item in watch.evidence), class_="evidence") if watch.evidence else None,
         what_happened(worst, watch.deployed_at) if worst is not None else None,

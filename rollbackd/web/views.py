@@ -31,7 +31,8 @@ class SourceView(msgspec.Struct, frozen=True, kw_only=True):
 class WatchView(msgspec.Struct, frozen=True, kw_only=True):
     """The open watch of a deployment. `evidence` has one entry a rule, as things stand.
 
-    `excuse` is what else explains trouble that a rule would convict the release for, while it does.
+    `excuse` is what else explains trouble that a rule would convict the release for, while it does. `judged_from` is
+    when the release has warmed up: before it nothing is called healthy.
     """
 
     deployment_id: str
@@ -43,6 +44,11 @@ class WatchView(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     evidence: tuple[Evidence, ...]
     excuse: str | None = None
+    judged_from: float | None = None
+
+    def warms_up(self, now: float) -> bool:
+        """Whether it is too early for any verdict but a bad one."""
+        return self.judged_from is not None and now <= self.judged_from and self.verdict == "insufficient"
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):

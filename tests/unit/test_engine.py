@@ -67,6 +67,15 @@ def test_while_it_bakes_the_end_of_the_watch_is_known() -> None:
     assert {found.rule for found in peek.evidence} >= {"error_ratio", "availability", "alert"}
 
 
+def test_a_release_that_warms_up_is_not_yet_called_healthy_whatever_it_is_forgiven() -> None:
+    service, subject = shop(), engine(POLICY)
+    play(subject, [*baked(service), *service.deploy("v2", 0), *service.run(0, POLICY.warmup, errors=1.0)])
+    peek = subject.peek("shop")
+    assert peek.judged_from == START + POLICY.warmup
+    assert peek.verdict == "insufficient"
+    assert "healthy" not in {one.verdict for one in peek.evidence}
+
+
 # -- bad ends
 
 

@@ -104,6 +104,20 @@ def test_a_release_that_was_there_before_is_told_from_a_proven_one(daemon: Daemo
     assert "v1 was there before: not proven" in terminal.out
 
 
+def test_a_release_that_warms_up_is_not_yet_judged(daemon: Daemon, terminal: Terminal) -> None:
+    early = msgspec.structs.replace(watch(), verdict="insufficient", judged_from=NOW + 40)
+    daemon.backend.services = {"checkout": service(verdict="insufficient", watch=early)}
+    assert terminal.run("status") == 0
+    assert "not yet judged" in terminal.out
+    assert "judged in 40 s, when it has warmed up" in terminal.out
+
+
+def test_an_announcement_that_the_target_contradicts_is_told(daemon: Daemon, terminal: Terminal) -> None:
+    daemon.backend.services = {"checkout": service(contradiction="v9 was announced, and v2 is in place")}
+    assert terminal.run("status") == 0
+    assert "contradiction: v9 was announced" in terminal.out
+
+
 def test_status_without_services_says_so(daemon: Daemon, terminal: Terminal) -> None:
     daemon.backend.services = {}
     assert terminal.run("status") == 0

@@ -98,6 +98,19 @@ async def test_what_stands_in_the_way_is_said_first() -> None:
     assert "Could not be reverted now: the restart command is missing" in found
 
 
+async def test_a_release_that_warms_up_is_not_yet_judged() -> None:
+    early = msgspec.structs.replace(watch(), verdict="insufficient", judged_from=NOW + 40)
+    found = await text(FakeBackend([service(verdict="insufficient", watch=early)]))
+    assert "not yet judged" in found
+    assert "It warms up, and is judged in 40 s." in found
+    assert "not enough data" not in await text(FakeBackend([service(verdict="degraded", watch=early)]))
+
+
+async def test_an_announcement_that_the_target_contradicts_is_told() -> None:
+    found = await text(FakeBackend([service(contradiction="v9 was announced, and the target has v2 in place")]))
+    assert "Contradiction: v9 was announced" in found
+
+
 async def test_a_paused_service_and_one_in_shadow_mode_are_marked() -> None:
     pause = Pause(service="checkout", actor="bob", reason="load test", at=NOW - 7200)
     found = await text(FakeBackend([service(paused=pause, mode="shadow", verdict="insufficient", rollback_id="rb-1")]))
