@@ -158,6 +158,7 @@ class Daemon:
         self._fleet.set_pauses({one.service: one for one in await ledger.pauses()})
         stack.push_async_callback(self._fleet.stop)
         self._fleet.exchange(config)
+        self._fleet.decided(reversed(await ledger.decisions(limit=1000)))
         for item in waiting:
             self._fleet.submit_accepted(item)
         stack.push_async_callback(self._rollbacks.stop)
@@ -292,9 +293,11 @@ class Daemon:
             )
             place = self._fleet.place(change.service)
             if place is not None and change.state == "opened":
+                place.decision_id = None
                 place.deployment_seen()
         self._metrics.watches.set(self._engine.open_watches)
         self._outbox.nudge()
+        self._fleet.decided(decisions)
         await self._rollbacks.decided(decisions)
 
     async def _keep_house(self) -> None:

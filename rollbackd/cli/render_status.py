@@ -125,6 +125,8 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
     parts: list[RenderableType] = []
     if service.rollback_id is not None:
         parts.append(words(("being rolled back", "warn"), f": rollbackd show {short(service.rollback_id)}"))
+    elif service.decision_id is not None:
+        parts.append(words(("decided", "warn"), f": rollbackd show {short(service.decision_id)}"))
     if service.watch is not None and service.watch.excuse is not None:
         parts.append(words(("trouble not held against the release", "warn"), f": {service.watch.excuse}"))
     if service.paused is not None:

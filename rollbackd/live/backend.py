@@ -120,6 +120,7 @@ class LiveBackend:
             sources=sources,
             problems=(*place.problems, *self._pipeline.faults(name)),
             contradiction=place.contradiction,
+            decision_id=place.decision_id,
             paused=place.paused,
             rollback_id=place.rollback_id,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from rollbackd.config.blocks import Catalog
 from rollbackd.config.schema import Block, Config, Service
 from rollbackd.engine import Engine
 from rollbackd.errors import Permanent, Temporary
-from rollbackd.ledger.base import InboxItem, Mode, Pause
+from rollbackd.ledger.base import InboxItem, Mode, Pause, StoredDecision
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.live.place import Place
 from rollbackd.live.streams import Stream
@@ -109,6 +109,13 @@ class Fleet:
             place.announced(item, item.event)
         else:
             self._pipeline.submit_accepted(item)
+
+    def decided(self, decisions: Iterable[StoredDecision]) -> None:
+        """Note what was decided, in order of time, where it was."""
+        for stored in decisions:
+            place = self.place(stored.decision.service)
+            if place is not None:
+                place.decided(stored)
 
     # -- start, exchange, stop
 

@@ -10,7 +10,7 @@ from rollbackd.aiokit import Clock
 from rollbackd.decide.guards import Conditions
 from rollbackd.engine import Engine, Peek
 from rollbackd.errors import RollbackdError
-from rollbackd.ledger.base import InboxItem, Pause
+from rollbackd.ledger.base import InboxItem, Pause, StoredDecision
 from rollbackd.live.announced import Announced
 from rollbackd.live.pipeline import Pipeline
 from rollbackd.model import MAX_BACKWARDS_S, DeploymentEvent
@@ -48,6 +48,7 @@ class Place:
         self.problems: tuple[str, ...] = () if target is not None else ("no target is configured",)
         self.paused: Pause | None = None
         self.rollback_id: str | None = None
+        self.decision_id: str | None = None
         self.orders = asyncio.Lock()
 
     # -- what the engine's guards are told
@@ -91,6 +92,12 @@ class Place:
     def hand_over(self) -> None:
         """Another place takes its turn: what waits for a look here is passed on without one."""
         self._announced.believe()
+
+    def decided(self, stored: StoredDecision) -> None:
+        """Remember the newest decision about the deployment in place."""
+        peek, about = self._engine.peek(self.service), stored.decision
+        if peek.current == about.version and (peek.watch is None or peek.watch.deployed_at == about.deployed_at):
+            self.decision_id = stored.id
 
     def deployment_seen(self) -> None:
         """Something was deployed: what was known of the target is old news until it is asked again."""

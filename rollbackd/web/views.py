@@ -53,7 +53,8 @@ class WatchView(msgspec.Struct, frozen=True, kw_only=True):
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     """One service, as things stand. `problems` says why a rollback would not work right now; empty means ready.
-    `contradiction` says which announced deployment was none, going by the target; null where there is no such."""
+    `contradiction` says which announced deployment was none, going by the target; null where there is no such.
+    `decision_id` is the newest decision about the deployment in place, in shadow mode too."""
 
     name: str
     mode: Mode
@@ -67,6 +68,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     paused: Pause | None
     rollback_id: str | None
     contradiction: str | None = None
+    decision_id: str | None = None
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,6 +110,11 @@ async def test_shadow_mode_decides_and_touches_nothing(tmp_path: Path) -> None:
         await eventually_async(decided, within=15)
         (told,) = await daemon.decisions()
         assert (told.mode, told.decision.action, told.decision.to) == ("shadow", "rollback", "v1")
+
+        async def looked_up() -> bool:
+            return (await daemon.shop()).decision_id == told.id
+
+        await eventually_async(looked_up, within=15)
         status, answer = await daemon.post("/api/v1/services/shop/rollback", {})
         assert (status, answer["error"]) == (409, "refused")
         assert "shadow mode" in answer["message"]

@@ -118,6 +118,12 @@ def test_an_announcement_that_the_target_contradicts_is_told(daemon: Daemon, ter
     assert "contradiction: v9 was announced" in terminal.out
 
 
+def test_what_was_decided_in_shadow_mode_can_be_looked_up(daemon: Daemon, terminal: Terminal) -> None:
+    daemon.backend.services = {"checkout": service(mode="shadow", verdict="degraded", watch=None, decision_id="dec-1")}
+    assert terminal.run("status") == 0
+    assert "decided: rollbackd show dec-1" in terminal.out
+
+
 def test_status_without_services_says_so(daemon: Daemon, terminal: Terminal) -> None:
     daemon.backend.services = {}
     assert terminal.run("status") == 0
