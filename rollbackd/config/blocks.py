@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from rollbackd.adapter import Adapter, AdapterKind
 from rollbackd.config.faults import Findings, KeyPath
 from rollbackd.config.schema import Block
-from rollbackd.config.words import found, suggestion, validate
+from rollbackd.config.words import found, neither_bare_nor_settings, suggestion, validate
 from rollbackd.errors import ConfigError
 from rollbackd.fields import AsWritten, Model
 
@@ -170,7 +170,7 @@ class BlockReader:
             bare = adapter.shorthand
             value = {bare: value}
         elif adapter.shorthand is not None and not isinstance(value, Mapping):
-            self._findings.add(path, f"expected its {adapter.shorthand}, or its settings; found {found(value)}")
+            self._findings.add(path, neither_bare_nor_settings(kind, adapter.config, adapter.shorthand, value))
             return None
         settings: Model | None = validate(adapter.config, value, path, self._findings, self._context, bare)
         return None if settings is None else Block(kind=kind, name=name, label=name, settings=settings)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rollbackd.adapter import AdapterKind
 from rollbackd.config.faults import Findings, KeyPath
 from rollbackd.errors import RollbackdError
 from rollbackd.fields import AsWritten, Model, Secret
@@ -24,6 +25,8 @@ _TEXT_OR_SECRET = "expected text, or for a secret the place where it is kept, {e
 _SECRET_FORMS = {_SECRET, _TEXT_OR_SECRET}
 _LISTS = {"list_type", "tuple_type", "set_type", "frozen_set_type"}
 _MAPPINGS = {"model_type", "model_attributes_type", "dict_type", "dataclass_type"}
+_SEVERAL: frozenset[AdapterKind] = frozenset({"source", "notifier"})
+"""What may stand in a list."""
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("more than", "gt"),
@@ -52,6 +55,17 @@ def found(value: object) -> str:
         return "true" if value else "false"
     kinds = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     return kinds.get(type(value), "something else")
+
+
+def neither_bare_nor_settings(kind: AdapterKind, model: type[Model], field: str, value: object) -> str:
+    """What to say where the value of one field, as text, or a mapping of settings would do, and neither is there."""
+    expected = f"expected its `{field}` as text, or its settings as in {{{field}: ...}}; found {found(value)}"
+    if not isinstance(value, list):
+        return expected
+    several = any(get_origin(one) in (list, tuple) for one in _accepted(model, (field,)))
+    if several:
+        return f"{expected}: write {{{field}: [...]}}"
+    return f"{expected}: " + ("write an entry of its own for each" if kind in _SEVERAL else "there can be one only")
 
 
 def validate(

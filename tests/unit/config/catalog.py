@@ -43,7 +43,7 @@ class UrlSettings(Model):
 
 
 class PathSettings(Model):
-    path: Path
+    path: Path | tuple[Path, ...]
     format: str = "auto"
 
 

@@ -101,9 +101,29 @@ def test_a_fault_reads_as_one_line() -> None:
             "services.a.target.release_dir.pth",
             "unknown key; did you mean `path`?",
         ),
-        ("services: {a: {target: {release_dir: [/a]}}}", "services.a.target.release_dir", "expected its path"),
+        ("services: {a: {target: {release_dir: [/a]}}}", "services.a.target.release_dir", "expected its `path`"),
         ("services: {a: {target: {grumpy: {mood: good}}}}", "services.a.target.grumpy", "never in the mood"),
-        ("services: {a: {metrics: 8080}}", "services.a.metrics", "expected its url, or its settings; found a number"),
+        (
+            "services: {a: {metrics: 8080}}",
+            "services.a.metrics",
+            "expected its `url` as text, or its settings as in {url: ...}; found a number",
+        ),
+        (
+            "services: {a: {sources: [{scrape: [http://a, http://b]}]}}",
+            "services.a.sources[0].scrape",
+            "expected its `url` as text, or its settings as in {url: ...}; found a list: "
+            "write an entry of its own for each",
+        ),
+        (
+            "services: {a: {sources: [{log_file: [/a, /b]}]}}",
+            "services.a.sources[0].log_file",
+            "expected its `path` as text, or its settings as in {path: ...}; found a list: write {path: [...]}",
+        ),
+        (
+            "services: {a: {target: {release_dir: [/a, /b]}}}",
+            "services.a.target.release_dir",
+            "expected its `path` as text, or its settings as in {path: ...}; found a list: there can be one only",
+        ),
         ("services: {a: {metrics: nowhere}}", "services.a.metrics", "no URL"),
         ("services: {a: {metrics: [http://a, nowhere]}}", "services.a.metrics[1]", "no URL"),
         ("services: {a: {metrics: {url: nowhere}}}", "services.a.metrics.url", "no URL"),
