@@ -103,6 +103,8 @@ class Intake:
 
     path: str
     """The path it is served at, such as `/hooks/alertmanager`; `{name}` in it stands for a part that varies."""
+    methods: Sequence[Literal["POST", "PUT"]] = ("POST",)
+    """The HTTP methods that a delivery may come by; they mean the same."""
     scope: Scope = "ingest"
     """What a credential must be allowed for this path."""
     max_bytes: int = 4 * 1024 * 1024

@@ -32,9 +32,10 @@ class Config(AlertSettings):
 
 
 class Grafana(Intake):
-    """`POST /hooks/grafana`."""
+    """`POST /hooks/grafana`, or PUT: a contact point can be set to either."""
 
     path = "/hooks/grafana"
+    methods = ("POST", "PUT")
     scope: Scope = "ingest"
     body: object = Notification
 

@@ -81,7 +81,7 @@ class _Guard:
 
     def around(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            if route.method == "POST":
+            if route.method != "GET":
                 self._hosts.check_origin(request)
             identity = self._admitted(route, request)
             check_query(route, request)

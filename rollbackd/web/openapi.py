@@ -58,7 +58,7 @@ def statuses(route: Route) -> frozenset[int]:
         found |= {400}
     if route.scope is not None:
         found |= {401, 403, 421, 429}
-    if route.method == "POST":
+    if route.method != "GET":
         found |= {400, 403, 408, 413, 415, 503}
     return frozenset(found)
 
@@ -98,7 +98,7 @@ def _operation(route: Route, schemas: _Schemas, free: frozenset[str]) -> _JsonOb
     parameters += [_header_parameter(name, says) for name, says in route.needed_headers.items()]
     if parameters:
         operation["parameters"] = parameters
-    if route.method == "POST":
+    if route.method != "GET":
         content = {kind: {"schema": _body(route, kind, schemas)} for kind in sorted(route.body_types)}
         operation["requestBody"] = {"required": True, "content": content}
     if route.scope is not None:

@@ -43,7 +43,7 @@ class Route:
     it is more than an ErrorView. `query` None means any parameters.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     path: str
     name: str
     summary: str

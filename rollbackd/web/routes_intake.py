@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from http import HTTPStatus
+from typing import Literal
 
 from aiohttp import web
 
@@ -45,15 +46,19 @@ class IntakeRoutes:
         self._rate = rate
 
     def routes(self) -> list[Route]:
-        """One route an intake."""
-        return [self._route(name, intake) for name, intake in self._desk.intakes.items()]
+        """One route for each method of an intake."""
+        return [
+            self._route(name, intake, method)
+            for name, intake in self._desk.intakes.items()
+            for method in intake.methods
+        ]
 
-    def _route(self, name: str, intake: Intake) -> Route:
+    def _route(self, name: str, intake: Intake, method: Literal["POST", "PUT"]) -> Route:
         signature = intake.signature
         return Route(
-            method="POST",
+            method=method,
             path=intake.path,
-            name=f"intake.{name}",
+            name=f"intake.{name}" if method == "POST" else f"intake.{name}.{method.lower()}",
             summary=f"Deliver to the intake `{name}`. Facts are on disk before the answer is sent.",
             scope=intake.scope,
             handler=self._handler(name, intake),

@@ -14,6 +14,7 @@ from rollbackd.intake.grafana import ADAPTER, Config, Grafana
 from rollbackd.model import Alert
 from tests.support.deliveries import NOW, Known, delivery
 from tests.support.payloads import altered, payload
+from tests.support.website import bearer, served
 
 
 def intake(**config: object) -> Grafana:
@@ -121,3 +122,14 @@ class TestTheSignature:
 
     def test_without_a_secret_there_is_none(self) -> None:
         assert intake().signature is None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_contact_point_may_post_or_put(method: str) -> None:
+    async with served() as site:
+        headers = bearer("ingest") | {"Content-Type": "application/json"}
+        body = payload("grafana")
+        async with site.client.request(method, "/hooks/grafana", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+        async with site.client.request(method, "/hooks/grafana", json=body) as response:
+            assert response.status == 401
