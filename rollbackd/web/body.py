@@ -37,6 +37,10 @@ class Limits:
     """How much telemetry may be held at once, decompressed, before it is understood."""
 
 
+INLINE_BYTES = 256 * 1024
+"""So much is decompressed on the event loop, in well under a millisecond; what is more goes to a thread, whose round
+trip takes a quarter of one."""
+
 NO_DECODERS: Mapping[str, Decoder] = {}
 
 
@@ -76,7 +80,11 @@ class Bodies:
             raise HttpError(408, "too_slow", message) from None
         finally:
             self._now -= 1
-        return body if whole is None else _decoded(whole, body, max_bytes)
+        if whole is None:
+            return body
+        if len(body) > INLINE_BYTES:
+            return await asyncio.to_thread(_decoded, whole, body, max_bytes)
+        return _decoded(whole, body, max_bytes)
 
     async def read_json(self, request: web.Request, wanted: type[T]) -> T:
         """An operator's command. Raises as `read`, and Rejected for what does not fit."""
@@ -130,6 +138,8 @@ async def _receive(request: web.Request, decoder: _Decoder, max_bytes: int) -> b
             if arrived > max_bytes:
                 raise _too_large(max_bytes)
             body += decoder.feed(chunk, max_bytes - len(body))
+            if decoder.more and len(body) <= max_bytes:
+                body += await asyncio.to_thread(decoder.rest, max_bytes - len(body))
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     except (web.RequestPayloadError, ConnectionError):
@@ -159,9 +169,17 @@ class _Decoder:
     def complete(self) -> bool:
         return True
 
+    more = False
+    """Whether the last chunk may hold more than was given of it: `rest` gives that, and takes its time."""
+
     def feed(self, chunk: bytes, room: int) -> bytes:
         """What the chunk holds, or more than `room` bytes of it where it holds more."""
         return chunk[: room + 1]
+
+    def rest(self, room: int) -> bytes:
+        """The same for the rest of the last chunk."""
+        del room
+        return b""
 
 
 class _Inflater(_Decoder):
@@ -169,6 +187,7 @@ class _Inflater(_Decoder):
 
     def __init__(self, encoding: str) -> None:
         self._inflate = None if encoding == "deflate" else zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._tail = b""
 
     @property
     def complete(self) -> bool:
@@ -182,9 +201,17 @@ class _Inflater(_Decoder):
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS if chunk[0] & 0x0F == 8 else -zlib.MAX_WBITS)
         if self._inflate.eof:
             raise zlib.error("data after the end")
+        return self._inflated(chunk, min(room, INLINE_BYTES))
+
+    def rest(self, room: int) -> bytes:
+        return self._inflated(self._tail, room)
+
+    def _inflated(self, chunk: bytes, room: int) -> bytes:
+        assert self._inflate is not None  # noqa: S101  it was made for the first chunk
         out = self._inflate.decompress(chunk, room + 1)
         if self._inflate.unused_data:
             raise zlib.error("data after the end")
+        self._tail, self.more = self._inflate.unconsumed_tail, len(out) > room and not self._inflate.eof
         return out
 
 

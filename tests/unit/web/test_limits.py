@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from rollbackd.web.body import Limits
+from rollbackd.intake.base import Delivery, Intake, Reading
+from rollbackd.web.body import INLINE_BYTES, Limits, _Inflater
 from tests.support.deliveries import deployment
 from tests.support.waiting import eventually
-from tests.support.website import Site, bearer, served
+from tests.support.website import Site, authenticator, bearer, served
 
 PATH = "/api/v1/deployments"
 MOST = 256 * 1024
@@ -62,6 +64,40 @@ async def test_a_body_as_large_as_may_be_is_read_whole() -> None:
             assert (await post(site, packed, Content_Encoding=encoding))[0] == 413
         assert (await post(site, body + b" "))[0] == 413
     assert len(site.backend.actors) == 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_large_compressed_body_is_unpacked_beside_the_event_loop_and_whole(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: list[bool] = []
+    rest = _Inflater.rest
+
+    def watched(inflater: _Inflater, room: int) -> bytes:
+        beside.append(threading.current_thread() is not threading.main_thread())
+        return rest(inflater, room)
+
+    monkeypatch.setattr(_Inflater, "rest", watched)
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    intake = Intake()
+    intake.path, intake.max_bytes = "/hooks/large", 4 * INLINE_BYTES
+    kept: list[bytes] = []
+
+    def read(delivery: Delivery) -> Reading:
+        kept.append(delivery.body)
+        return Reading()
+
+    monkeypatch.setattr(intake, "read", read)
+    sizes = [INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, INLINE_BYTES + 2, 4 * INLINE_BYTES]
+    async with served(intakes={"large": intake}, auth=authenticator(frozenset({"ingest"}))) as site:
+        for size in sizes:
+            headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+            body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+            async with site.client.post("/hooks/large", data=pack(body), headers=headers) as response:
+                assert response.status == 200
+            assert kept.pop() == body
+        assert beside
+        assert all(beside)
 
 
 async def test_a_body_that_announces_too_much_is_refused_before_it_is_sent() -> None:
