@@ -52,7 +52,17 @@ object: `file`, `valid`, `faults` (each with `file`, `line`, `where`, `message`;
 
 ## Changing it
 
-The daemon reads the file again when it changes, and on SIGHUP. A file with faults is refused as a whole: the log names
+The daemon reads the file again when it changes, and on SIGHUP (`systemctl reload rollbackd`, or `kill -HUP PID`).
+
+- **Taken over at once**: `services` with their sources and targets, `defaults`, `mode`, `auth`, `fleet`, `notify` and
+  `limits`. Services that did not change go on undisturbed, and open watches keep the baselines they have.
+- **Only at a restart**: `listen`, `data_dir`, `ledger`, `record`, `log` and `intake`. Where one of them changed, the
+  whole file is refused until then. At a restart watches, evidence and rollbacks go on where they were.
+- **Later**: while a rollback of a service runs whose settings changed, the whole file waits for its end.
+- **Without any reload**: the file of a secret. An environment variable changes at a restart only.
+- **Never**: a file that leaves no service, as one that was cut short does. To watch nothing, stop the daemon.
+
+A file with faults is refused as a whole: the log names
 every fault (`config_refused`), `rollbackd status` shows the problem, and the configuration in force stays. Each
 decision is recorded with the SHA-256 of the file it was made under and, where the file lies in a git work tree, with
 the commit, marked `-dirty` where the file differs from it. The repository has to be readable for the daemon's user, and
