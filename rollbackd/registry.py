@@ -35,7 +35,10 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
         "command": "rollbackd.targets.command",
         "git": "rollbackd.targets.git",
         "kubernetes": "rollbackd.targets.kubernetes",
+        "compose": "rollbackd.targets.compose",
+        "docker": "rollbackd.targets.docker",
         "release_dir": "rollbackd.targets.release_dir",
+        "swarm": "rollbackd.targets.swarm",
     },
     "notifier": {"webhook": "rollbackd.notify.webhook"},
     "intake": {

@@ -136,8 +136,12 @@ class SpentKeys:
 
     def unfinished(self, to: str) -> bool:
         """Whether the newest order put `to` in place and was never done."""
-        newest = next(reversed(self._entries().values()), None)
+        newest = self.newest()
         return newest is not None and newest.to == to and newest.state == "begun"
+
+    def newest(self) -> Entry | None:
+        """The order that began last."""
+        return next(reversed(self._entries().values()), None)
 
     def problem(self) -> str | None:
         """Why no order could be remembered, as a sentence; None where it could."""

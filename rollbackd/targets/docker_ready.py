@@ -1,0 +1,79 @@
+"""Whether containers of an earlier release could be made and started right now: what would stand in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rollbackd.docker.engine import EngineFault
+from rollbackd.errors import Permanent
+from rollbackd.targets.docker_engine import Docker, Listed
+from rollbackd.targets.docker_shape import Inspected
+from rollbackd.targets.docker_swap import shape
+from rollbackd.targets.kept_releases import Kept
+
+SWARM_TASK = "com.docker.swarm.task.id"
+
+
+async def problems(docker: Docker, to: Kept, members: Sequence[Inspected]) -> list[str]:
+    """A sentence for each thing that is missing or in the way. Raises EngineFault where the engine does not answer."""
+    try:
+        wanted = shape(to).seen
+        listed = await docker.containers()
+        found = [
+            *await _image(docker, to),
+            *await _networks(docker, to, wanted),
+            *await _volumes(docker, to, wanted),
+            *_ports(to, wanted, listed, members),
+            *_dependents(listed, members),
+        ]
+    except EngineFault:
+        raise
+    except Permanent as error:
+        return [str(error)]
+    swarm = [f"container {one.shown} is a task of Swarm: use the target `swarm`" for one in members if _is_task(one)]
+    return [*found, *swarm]
+
+
+async def _image(docker: Docker, to: Kept) -> list[str]:
+    if await docker.image(to.seen.image) is not None:
+        return []
+    return [f"the image of {to.version} is gone from this engine: pull {to.seen.reference} again, and keep it"]
+
+
+async def _networks(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
+    missing = (wanted.attached.networks or {}).keys() - await docker.networks()
+    return [f"{to.version} was in network {name}, which is gone" for name in sorted(missing)]
+
+
+async def _volumes(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
+    names = {bind.partition(":")[0] for bind in wanted.host.binds or ()}
+    names |= {str(one.get("Source", "")) for one in wanted.host.mounts or () if one.get("Type") == "volume"}
+    named = {name for name in names if name and not name.startswith("/")}
+    missing = named - await docker.volumes() if named else set()
+    return [f"{to.version} had volume {name}, which is gone and would be made anew, empty" for name in sorted(missing)]
+
+
+def _ports(to: Kept, wanted: Inspected, listed: Sequence[Listed], members: Sequence[Inspected]) -> list[str]:
+    own = {member.id for member in members}
+    found = []
+    for other in listed:
+        taken = {f"{port.number}/{port.kind}" for port in other.ports or () if port.number}
+        if other.id not in own and (both := wanted.published & taken):
+            found.append(f"{to.version} wants port {', '.join(sorted(both))} of the host, which {other.shown} has")
+    if len(members) > 1 and wanted.published:
+        found.append(f"{to.version} wants a port of the host, which only one of {len(members)} containers can have")
+    return found
+
+
+def _dependents(listed: Sequence[Listed], members: Sequence[Inspected]) -> list[str]:
+    """Containers in the network of one that is to be replaced: they would be cut off."""
+    shared = {f"container:{member.id}": member.shown for member in members}
+    return [
+        f"container {other.shown} shares the network of {shared[other.host.network]}, and would lose it"
+        for other in listed
+        if other.host.network in shared
+    ]
+
+
+def _is_task(member: Inspected) -> bool:
+    return SWARM_TASK in member.labels

@@ -1,0 +1,86 @@
+"""A Swarm of one node on an engine of its own, and services on it that go when the test is over."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.containers import SERVE
+from tests.support.docker import PREFIX, DockerEngine, OwnEngine
+
+QUICK = (
+    *("--stop-signal", "SIGKILL", "--stop-grace-period", "1ms", "--update-monitor", "100ms"),
+    *("--restart-delay", "100ms", "--rollback-monitor", "100ms"),
+    *("--update-order", "start-first", "--rollback-order", "start-first"),
+)
+
+
+@contextmanager
+def swarm(folder: Path) -> Iterator[DockerEngine]:
+    """An engine that is the only manager of a swarm."""
+    with OwnEngine(folder) as engine:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        engine.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
+        for version in ("v1", "v2", "v3"):
+            engine.image(f"{PREFIX}/shop:{version}", changes=(SERVE, f"LABEL release={version}"))
+        try:
+            yield engine
+        finally:
+            engine.docker("swarm", "leave", "--force")
+
+
+class Service:
+    """A service of this test's own."""
+
+    def __init__(self, engine: DockerEngine) -> None:
+        self.engine = engine
+        self.name = f"{PREFIX}-{uuid.uuid4().hex[:10]}"
+        self.repository = f"{PREFIX}/shop"
+
+    def create(self, version: str, *options: str, command: tuple[str, ...] = ()) -> None:
+        arguments = ["service", "create", "--detach", "--no-resolve-image", "--name", self.name, "--network", "host"]
+        self.engine.docker(*arguments, *QUICK, *options, f"{self.repository}:{version}", *command)
+        self.wait()
+
+    def update(self, *options: str, version: str | None = None) -> None:
+        """What somebody else does."""
+        image = ("--image", f"{self.repository}:{version}") if version is not None else ()
+        self.engine.docker("service", "update", "--detach", "--no-resolve-image", *image, *options, self.name)
+
+    def deploy(self, version: str, *options: str) -> None:
+        """An update, and its end."""
+        self.update(*options, version=version)
+        self.wait()
+
+    def inspect(self) -> Any:
+        return json.loads(self.engine.docker("service", "inspect", self.name))[0]
+
+    @property
+    def running(self) -> list[str]:
+        """The images of the tasks that run."""
+        return self.engine.docker(
+            "service", "ps", "--filter", "desired-state=running", "--format", "{{.Image}}", self.name
+        ).split()
+
+    def wait(self, *states: str) -> None:
+        """Until the newest update has ended, one of these ways."""
+        deadline = time.monotonic() + 30
+        while True:
+            state = self.inspect().get("UpdateStatus", {}).get("State", "completed")
+            listed = self.engine.docker("service", "ps", "--format", "{{.CurrentState}}|{{.DesiredState}}", self.name)
+            alive = [line for line in listed.splitlines() if line.endswith("|Running")]
+            calm = alive and all(line.startswith("Running") for line in alive)
+            if state in (states or ("completed", "rollback_completed")) and (calm or states):
+                return
+            assert time.monotonic() < deadline, f"the service is {state}: {listed}"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        self.engine.docker("service", "rm", self.name)

@@ -1,0 +1,455 @@
+"""Target `docker`, on a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollbackd.docker.engine import EngineFault
+from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.docker import ADAPTER
+from tests.support.containers import Shop
+from tests.support.waiting import eventually
+from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.making import Make, making
+
+pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
+
+ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
+
+
+@pytest.fixture
+async def make(tmp_path: Path, shop: Shop) -> AsyncIterator[Make]:
+    usual: dict[str, object] = {
+        "container": shop.name,
+        "host": shop.engine.host,
+        "stable_for": 0.1,
+        "healthy_within": 5.0,
+    }
+    async with making(ADAPTER, usual, tmp_path / "state") as made:
+        yield made
+
+
+async def version(target: Target) -> str | None:
+    release = await target.current()
+    return release.version if release is not None else None
+
+
+def free_port() -> int:
+    """A port nobody has just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def deployed(shop: Shop, target: Target, *options: str, bad: tuple[str, ...] = ()) -> None:
+    """v1 with these options was in place and was seen, and now v2 is."""
+    shop.deploy("v1", *options)
+    assert await version(target) == "v1"
+    shop.deploy("v2", *(bad or options))
+    assert await version(target) == "v2"
+
+
+# -- releases
+
+
+async def test_a_release_is_called_by_its_tag_and_known_by_its_digest(make: Make, shop: Shop) -> None:
+    shop.deploy("v1")
+    release = await make().current()
+    assert release is not None
+    assert (release.version, release.digest) == ("v1", shop.inspect()["Image"])
+
+
+async def test_nothing_is_deployed_where_there_is_no_container(make: Make) -> None:
+    assert await make().current() is None
+    (problem,) = (await make().readiness("v1")).problems
+    assert "nothing is deployed" in problem or "never seen" in problem
+
+
+async def test_a_moved_tag_is_another_release(make: Make, shop: Shop) -> None:
+    target = make()
+    names = []
+    for content in ("one", "two"):
+        shop.image(f"{shop.name}:stable", f"LABEL content={content}")
+        shop.deploy(f"{shop.name}:stable")
+        names.append(await version(target))
+    assert names[0] == "stable"
+    assert names[1] == f"stable@{shop.inspect()['Image'].removeprefix('sha256:')[:12]}"
+    await target.revert(RevertOrder(to="stable", expect=str(names[1]), key="k"))
+    assert await version(target) == "stable"
+
+
+async def test_latest_says_nothing(make: Make, shop: Shop) -> None:
+    shop.image(f"{shop.name}:latest")
+    shop.deploy(f"{shop.name}:latest")
+    assert await version(make()) == shop.inspect()["Image"]
+
+
+async def test_another_configuration_is_another_release(make: Make, shop: Shop) -> None:
+    target = make()
+    shop.deploy("v1", "--env", "POOL=10")
+    assert await version(target) == "v1"
+    shop.deploy("v1", "--env", "POOL=1")
+    other = await version(target)
+    assert other is not None
+    assert other.startswith("v1+")
+    shop.deploy("v1", "--env", "POOL=10")
+    assert await version(target) == "v1"
+    await target.revert(RevertOrder(to=other, expect="v1", key="k"))
+    assert "POOL=1" in shop.inspect()["Config"]["Env"]
+
+
+async def test_what_is_kept_is_for_the_daemon_alone(make: Make, shop: Shop, tmp_path: Path) -> None:
+    shop.deploy("v1", "--env", "PASSWORD=sesame")
+    await make().current()
+    (file,) = (tmp_path / "state").glob("releases*")
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+async def test_releases_are_kept_in_bounds(make: Make, shop: Shop) -> None:
+    target = make(keep=2)
+    for number in range(4):
+        shop.deploy("v1", "--env", f"NUMBER={number}")
+        await target.current()
+    assert len(await target.history()) == 2
+
+
+# -- reverting
+
+
+async def test_the_whole_configuration_comes_back(make: Make, shop: Shop, tmp_path: Path) -> None:
+    first, second, volume = shop.network("--subnet", "10.213.77.0/24"), shop.network(), shop.volume()
+    options = (
+        *("--network", first, "--network-alias", "shop-api", "--ip", "10.213.77.10"),
+        *("--env", "MODE=calm", "--label", "team=shop", "--restart", "unless-stopped", "--user", "0:0"),
+        *("--volume", f"{volume}:/data", "--mount", f"type=bind,source={tmp_path},target=/host,readonly"),
+        *("--tmpfs", "/scratch", "--publish", "127.0.0.1::80", "--cap-drop", "NET_RAW", "--cap-add", "SYS_TIME"),
+        *("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--ulimit", "nofile=100:200"),
+        *("--log-opt", "max-size=1m", "--sysctl", "net.ipv4.ip_forward=0", "--device", "/dev/null:/dev/zilch"),
+        *("--health-cmd", "true", "--health-interval", "200ms", "--hostname", "shop", "--add-host", "db:10.0.0.9"),
+        *("--read-only", "--init", "--shm-size", "16m", "--workdir", "/tmp", "--stop-timeout", "3"),
+        *("--entrypoint", "/bin/sh"),
+        *("--dns", "10.0.0.53", "--security-opt", "no-new-privileges"),
+    )  # fmt: skip
+    target = make()
+    shop.deploy("v1", *options, command=("-c", "sleep 1000"))
+    shop.engine.docker("network", "connect", "--alias", "behind", second, shop.name)
+    before = shop.inspect()
+    assert await version(target) == "v1"
+    shop.deploy("v2")
+    assert await version(target) == "v2"
+    assert (await target.readiness("v1")).problems == ()
+    await target.revert(ORDER)
+    after = shop.inspect()
+    ours = {name for name in after["Config"]["Labels"] if name.startswith("io.rollbackd.")}
+    assert ours == {"io.rollbackd.key", "io.rollbackd.name", "io.rollbackd.target"}
+    for name in ours:
+        del after["Config"]["Labels"][name]
+    assert after["Config"] == before["Config"]
+    assert after["HostConfig"] == before["HostConfig"]
+    assert _asked(after) == _asked(before)
+    assert await version(target) == "v1"
+    assert await target.settled("v1")
+    assert list(shop.containers) == [shop.name]
+
+
+def _asked(shown: Any) -> dict[str, object]:
+    return {
+        name: (one["IPAMConfig"] or None, sorted(set(one["Aliases"]) - {shown["Id"][:12]}))
+        for name, one in shown["NetworkSettings"]["Networks"].items()
+    }
+
+
+async def test_the_old_one_runs_before_the_bad_one_goes(make: Make, shop: Shop) -> None:
+    target = make()
+    check = ("--health-cmd", "test -e /tmp/well", "--health-interval", "100ms", "--health-retries", "1000")
+    await deployed(shop, target, *check)
+    reverting = asyncio.create_task(target.revert(ORDER))
+    await eventually(lambda: len(shop.running) == 2)
+    draft = next(name for name in shop.running if name != shop.name)
+    assert shop.running[shop.name].endswith(":v2")
+    assert not await target.settled("v1")
+    shop.engine.docker("exec", draft, "touch", "/tmp/well")
+    await reverting
+    assert shop.running == {shop.name: f"{shop.repository}:v1"}
+
+
+async def test_where_both_want_one_port_the_bad_one_stops_first(make: Make, shop: Shop) -> None:
+    network, port = shop.network(), free_port()
+    target = make()
+    await deployed(shop, target, "--network", network, "--publish", f"127.0.0.1:{port}:80")
+    assert (await target.readiness("v1")).problems == ()
+    await target.revert(ORDER)
+    assert shop.inspect()["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"] == str(port)
+    assert list(shop.containers) == [shop.name]
+
+
+async def test_data_without_a_name_stays(make: Make, shop: Shop) -> None:
+    target = make()
+    await deployed(shop, target, "--volume", "/data")
+    shop.engine.docker("exec", shop.name, "touch", "/data/order-1")
+    await target.revert(ORDER)
+    assert shop.engine.docker("exec", shop.name, "sh", "-c", "echo /data/*") == "/data/order-1"
+    assert await version(target) == "v1"
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize(
+    ("options", "command", "says"),
+    [
+        ((), ("/bin/sh", "-c", "test -e /marks/broken || sleep 1000; exit 3"), "exit code 3"),
+        ((), ("/marks/program",), "cannot be started"),
+        (("--restart", "always"), ("/bin/sh", "-c", "test -e /marks/broken || sleep 1000; exit 4"), "started again"),
+        (
+            ("--health-cmd", "test ! -e /marks/broken", "--health-interval", "50ms", "--health-retries", "2"),
+            ("/bin/sh", "-c", "sleep 1000"),
+            "health check",
+        ),
+    ],
+)
+async def test_where_the_old_one_does_not_come_up_the_situation_before_is_restored(
+    make: Make, shop: Shop, tmp_path: Path, overlap: bool, options: tuple[str, ...], command: tuple[str, ...], says: str
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    program = marks / "program"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    target = make(overlap=overlap, healthy_within=1.5)
+    shop.deploy("v1", "--volume", f"{marks}:/marks", *options, command=command)
+    assert await version(target) == "v1"
+    bad = shop.deploy("v2")
+    assert await version(target) == "v2"
+    (marks / "broken").touch()
+    program.unlink()
+    with pytest.raises(Permanent) as caught:
+        await target.revert(ORDER)
+    assert says in str(caught.value)
+    assert "v2 is in place as before" in str(caught.value)
+    assert shop.running == {shop.name: f"{shop.repository}:v2"}
+    assert list(shop.containers) == [shop.name]
+    assert shop.inspect()["Id"] == bad
+    with pytest.raises(Permanent):
+        await target.revert(ORDER)
+    assert shop.inspect()["Id"] == bad
+    assert not await target.settled("v1")
+
+
+async def test_one_that_removes_itself_is_made_again(make: Make, shop: Shop, tmp_path: Path) -> None:
+    target = make(overlap=False)
+    shop.deploy("v1", "--volume", f"{tmp_path}:/marks", command=("/bin/sh", "-c", "test -e /marks/b || sleep 1000"))
+    assert await version(target) == "v1"
+    shop.deploy("v2", "--rm")
+    assert await version(target) == "v2"
+    (tmp_path / "b").touch()
+    with pytest.raises(Permanent, match="v2 is in place as before"):
+        await target.revert(ORDER)
+    assert shop.running == {shop.name: f"{shop.repository}:v2"}
+
+
+# -- refusing
+
+
+async def test_not_ready_without_the_image(make: Make, shop: Shop) -> None:
+    target = make()
+    shop.image(f"{shop.name}:v0", "LABEL release=v0")
+    shop.deploy(f"{shop.name}:v0")
+    assert await version(target) == "v0"
+    shop.deploy("v2")
+    assert (await target.readiness("v0")).ready
+    assert "v0" in {release.version for release in await target.history()}
+    shop.engine.docker("rmi", f"{shop.name}:v0")
+    (problem,) = (await target.readiness("v0")).problems
+    assert "image" in problem
+    before = shop.inspect()
+    with pytest.raises(Permanent, match="image"):
+        await target.revert(RevertOrder(to="v0", expect="v2", key="k"))
+    assert shop.inspect() == before
+    assert "v0" not in {release.version for release in await target.history()}
+
+
+async def test_not_ready_for_what_the_configuration_needs(make: Make, shop: Shop) -> None:
+    target = make()
+    network, volume = shop.network(), shop.volume()
+    await deployed(shop, target, "--network", network, "--volume", f"{volume}:/data", bad=("--env", "A=1"))
+    assert (await target.readiness("v1")).ready
+    shop.close()
+    shop.deploy("v2", "--env", "A=1")
+    problems = (await target.readiness("v1")).problems
+    assert len(problems) == 2
+    assert any(network in problem for problem in problems)
+    assert any(volume in problem for problem in problems)
+
+
+async def test_not_ready_while_another_has_the_port(make: Make, shop: Shop) -> None:
+    target = make()
+    network, port = shop.network(), free_port()
+    await deployed(shop, target, "--network", network, "--publish", f"127.0.0.1:{port}:80", bad=("--env", "A=1"))
+    shop.deploy("v3", "--network", network, "--publish", f"127.0.0.1:{port}:80", name=f"{shop.name}-other")
+    (problem,) = (await target.readiness("v1")).problems
+    assert f"{shop.name}-other" in problem
+
+
+async def test_not_ready_while_another_lives_in_its_network(make: Make, shop: Shop) -> None:
+    target = make()
+    await deployed(shop, target)
+    shop.deploy("v3", "--network", f"container:{shop.name}", name=f"{shop.name}-sidecar")
+    (problem,) = (await target.readiness("v1")).problems
+    assert "sidecar" in problem
+
+
+async def test_an_engine_that_is_not_there_is_temporary(make: Make, tmp_path: Path) -> None:
+    target = make(host=f"unix://{tmp_path}/nobody.sock")
+    for call in (
+        target.current(),
+        target.history(),
+        target.readiness("v1"),
+        target.revert(ORDER),
+        target.settled("v1"),
+    ):
+        with pytest.raises(Temporary, match="is Docker running"):
+            await call
+
+
+# -- being cut off
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_revert_that_dies_at_any_call_is_finished_by_the_same_key(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, overlap: bool, heard: bool
+) -> None:
+    died = 0
+    first = shop.deploy("v1")
+    assert await version(make()) == "v1"
+    for at in range(1, 12):
+        shop.deploy("v2")
+        assert await version(make()) == "v2"
+        order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
+        with monkeypatch.context() as patch:
+            CutOff(patch, at, heard=heard)
+            try:
+                await make(overlap=overlap).revert(order)
+            except Cut:
+                died += 1
+        again = make(overlap=overlap)
+        await again.revert(order)
+        assert shop.running == {shop.name: f"{shop.repository}:v1"}
+        assert list(shop.containers) == [shop.name]
+        assert shop.inspect()["Id"] != first
+        assert await again.settled("v1")
+        made = shop.inspect()["Id"]
+        await again.revert(order)
+        assert shop.inspect()["Id"] == made
+        if died < at:
+            break
+    assert died == 5, "create, start, stop, remove, rename"
+
+
+@pytest.mark.parametrize("status", [0, 409, 500])
+async def test_a_fault_in_the_middle_is_finished_or_restored(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Whatever the engine answers to whichever call: either it is to be tried again, or all is as before."""
+    shop.deploy("v1")
+    assert await version(make()) == "v1"
+    for at in range(1, 6):
+        shop.deploy("v2")
+        assert await version(make()) == "v2"
+        order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
+        with monkeypatch.context() as patch:
+            CutOff(patch, at, heard=False, error=EngineFault("injected", status))
+            with suppress(Temporary):
+                await make().revert(order)
+        await make().revert(order)
+        assert shop.running == {shop.name: f"{shop.repository}:v1"}
+        assert list(shop.containers) == [shop.name]
+
+
+async def test_a_failed_revert_that_dies_while_restoring_is_restored_by_the_same_key(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shop.deploy("v1", "--volume", f"{tmp_path}:/marks", command=("/bin/sh", "-c", "test -e /marks/b || sleep 1000"))
+    assert await version(make()) == "v1"
+    (tmp_path / "b").touch()
+    for at in range(1, 7):
+        bad = shop.deploy("v2")
+        assert await version(make()) == "v2"
+        order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
+        with monkeypatch.context() as patch:
+            CutOff(patch, at, heard=True)
+            with pytest.raises((Cut, Permanent)):
+                await make(overlap=False).revert(order)
+        with pytest.raises(Permanent, match="v2 is in place as before"):
+            await make(overlap=False).revert(order)
+        assert shop.running == {shop.name: f"{shop.repository}:v2"}
+        assert list(shop.containers) == [shop.name]
+        assert shop.inspect()["Id"] == bad
+
+
+async def test_a_deployment_after_it_died_is_not_undone_and_nothing_is_left_over(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at, later in ((2, "v3"), (2, "v2")):
+        target = make()
+        await deployed(shop, target)
+        order = RevertOrder(to="v1", expect="v2", key=f"key-{later}")
+        with monkeypatch.context() as patch:
+            CutOff(patch, at, heard=True)
+            with pytest.raises(Cut):
+                await target.revert(order)
+        theirs = shop.deploy(later)
+        with pytest.raises(Conflict):
+            await make().revert(order)
+        assert list(shop.containers) == [shop.name]
+        assert shop.inspect()["Id"] == theirs
+
+
+async def test_what_a_dead_order_left_is_known_and_goes_with_the_next(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed(shop, make())
+    with monkeypatch.context() as patch:
+        CutOff(patch, 2, heard=True)
+        with pytest.raises(Cut):
+            await make().revert(ORDER)
+    (problem,) = (await make().readiness("v1")).problems
+    assert "left behind" in problem
+    assert not await make().settled("v2")
+    await make().revert(RevertOrder(to="v1", expect="v2", key="another"))
+    assert list(shop.containers) == [shop.name]
+
+
+# -- seeing deployments
+
+
+async def test_deployments_are_seen_as_they_happen(make: Make, shop: Shop) -> None:
+    shop.deploy("v1")
+    found: list[TargetChange] = []
+    target = make(poll=60.0)
+
+    async def watch() -> None:
+        async for change in target.changes():
+            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
+
+    watching = asyncio.create_task(watch())
+    try:
+        await asyncio.sleep(0.5)
+        began = shop.inspect()["Created"]
+        shop.deploy("v2", "--health-cmd", "test -e /tmp/well", "--health-interval", "100ms")
+        await eventually(lambda: [change.phase for change in found] == ["started"])
+        assert began
+        shop.engine.docker("exec", shop.name, "touch", "/tmp/well")
+        await eventually(lambda: [change.phase for change in found] == ["started", "finished"])
+        assert {(change.version, change.previous) for change in found} == {("v2", "v1")}
+        await target.revert(ORDER)
+        await eventually(lambda: [change.version for change in found] == ["v2", "v2", "v1", "v1"])
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})

@@ -1,0 +1,282 @@
+"""Target `swarm`, on a real Swarm of one node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.swarm import ADAPTER
+from tests.support.docker import DockerEngine
+from tests.support.swarm import Service, swarm
+from tests.support.waiting import eventually, eventually_async
+from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.making import Make, making
+
+pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
+
+ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    with swarm(tmp_path_factory.mktemp("swarm")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def service(manager: DockerEngine) -> Iterator[Service]:
+    one = Service(manager)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+async def make(tmp_path: Path, service: Service) -> AsyncIterator[Make]:
+    usual: dict[str, object] = {"service": service.name, "host": service.engine.host}
+    async with making(ADAPTER, usual, tmp_path / "state") as made:
+        yield made
+
+
+async def version(target: Target) -> str | None:
+    release = await target.current()
+    return release.version if release is not None else None
+
+
+async def deployed(service: Service, target: Target, *options: str) -> None:
+    """v1 was in place and was seen, and now v2 is."""
+    service.create("v1", *options)
+    assert await version(target) == "v1"
+    service.deploy("v2")
+    assert await version(target) == "v2"
+
+
+async def test_a_revert_puts_the_earlier_specification_back(make: Make, service: Service) -> None:
+    target = make()
+    service.create("v1", "--env", "POOL=10", "--label", "team=shop", "--container-label", "tier=1")
+    before = service.inspect()["Spec"]
+    assert await version(target) == "v1"
+    service.deploy("v2", "--env-add", "POOL=1", "--label-rm", "team", "--limit-memory", "64m")
+    assert await version(target) == "v2"
+    assert (await target.readiness("v1")).problems == ()
+    assert not await target.settled("v1")
+    await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    after = service.inspect()["Spec"]
+    assert after["Labels"].pop("io.rollbackd.key") == ORDER.key
+    assert after == before
+    assert service.running == [f"{service.repository}:v1"]
+    assert await version(target) == "v1"
+    await target.revert(ORDER)
+
+
+async def test_a_second_revert_does_not_roll_forward(make: Make, service: Service) -> None:
+    target = make()
+    await deployed(service, target)
+    await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    service.deploy("v3")
+    await target.revert(RevertOrder(to="v1", expect="v3", key="another"))
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    assert service.running == [f"{service.repository}:v1"]
+    with pytest.raises(Conflict):
+        await target.revert(ORDER)
+
+
+async def test_scaling_is_no_deployment_and_stays(make: Make, service: Service) -> None:
+    target = make()
+    await deployed(service, target)
+    service.update("--replicas", "2")
+    assert await version(target) == "v2"
+    await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    assert service.running == [f"{service.repository}:v1"] * 2
+
+
+async def test_another_environment_is_another_release(make: Make, service: Service) -> None:
+    target = make()
+    service.create("v1")
+    assert await version(target) == "v1"
+    service.deploy("v1", "--env-add", "POOL=1")
+    other = await version(target)
+    assert other is not None
+    assert other.startswith("v1+")
+    await target.revert(RevertOrder(to="v1", expect=other, key="k"))
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    assert "Env" not in service.inspect()["Spec"]["TaskTemplate"]["ContainerSpec"]
+
+
+async def test_an_update_by_somebody_else_in_between_is_not_overwritten(
+    make: Make, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make()
+    await deployed(service, target)
+    with monkeypatch.context() as patch:
+        CutOff(patch, 1, heard=False, instead=lambda: service.update(version="v3"))
+        with pytest.raises(Temporary, match="out of sequence"):
+            await target.revert(ORDER)
+    with pytest.raises(Conflict):
+        await target.revert(ORDER)
+    service.wait()
+    assert service.running == [f"{service.repository}:v3"]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_revert_that_dies_is_finished_by_the_same_key(
+    make: Make, service: Service, monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    await deployed(service, make())
+    with monkeypatch.context() as patch:
+        CutOff(patch, 1, heard=heard)
+        with pytest.raises(Cut):
+            await make().revert(ORDER)
+    if not heard:
+        assert not await make().settled("v1")
+    again = make()
+    await again.revert(ORDER)
+    await eventually_async(lambda: again.settled("v1"), within=20)
+    index = service.inspect()["Version"]
+    await again.revert(ORDER)
+    assert service.inspect()["Version"] == index
+
+
+@pytest.mark.parametrize("later", ["v3", "v2"])
+async def test_a_deployment_after_it_died_is_not_undone(
+    make: Make, service: Service, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    target = make()
+    await deployed(service, target)
+    with monkeypatch.context() as patch:
+        CutOff(patch, 1, heard=False)
+        with pytest.raises(Cut):
+            await target.revert(ORDER)
+    if later == "v2":
+        service.deploy("v3")
+    service.deploy(later)
+    with pytest.raises(Conflict):
+        await target.revert(ORDER)
+
+
+async def test_an_update_that_swarm_paused_is_reverted(make: Make, service: Service) -> None:
+    target = make()
+    service.create("v1")
+    assert await version(target) == "v1"
+    service.update("--args", "false", "--update-monitor", "5s", version="v2")
+    service.wait("paused")
+    bad = await version(target)
+    assert bad == "v2"
+    assert not await target.settled("v2")
+    await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"), within=20)
+
+
+async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, service: Service) -> None:
+    target = make()
+    service.create("v1", "--update-failure-action", "rollback")
+    assert await version(target) == "v1"
+    found: list[TargetChange] = []
+
+    async def watch() -> None:
+        async for change in target.changes():
+            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
+
+    watching = asyncio.create_task(watch())
+    try:
+        await asyncio.sleep(0.5)
+        service.update("--args", "false", "--update-monitor", "5s", version="v2")
+        await eventually(lambda: [change.phase for change in found] == ["started", "failed"], within=20)
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
+    await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"), within=20)
+    assert service.running == [f"{service.repository}:v1"]
+
+
+@pytest.mark.parametrize(("action", "says"), [("pause", "stopped half-way"), ("rollback", "put v2 back by itself")])
+async def test_a_release_that_does_not_come_back_is_told(
+    make: Make, service: Service, tmp_path: Path, action: str, says: str
+) -> None:
+    target = make()
+    marks = ("--mount", f"type=bind,source={tmp_path},target=/marks", "--update-monitor", "5s")
+    command = ("/bin/sh", "-c", "test -e /marks/broken || sleep 1000; exit 3")
+    service.create("v1", *marks, "--update-failure-action", action, command=command)
+    assert await version(target) == "v1"
+    service.update("--args", "sleep 1000", "--update-monitor", "100ms", version="v2")
+    service.wait()
+    assert await version(target) == "v2"
+    (tmp_path / "broken").touch()
+    await target.revert(ORDER)
+
+    async def told() -> bool:
+        try:
+            assert not await target.settled("v1")
+        except Permanent as error:
+            return says in str(error)
+        return False
+
+    await eventually_async(told, within=20)
+
+
+async def test_deployments_are_seen_as_they_happen(make: Make, service: Service) -> None:
+    service.create("v1")
+    target = make(poll=60.0)
+    found: list[TargetChange] = []
+
+    async def watch() -> None:
+        async for change in target.changes():
+            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
+
+    watching = asyncio.create_task(watch())
+    try:
+        await asyncio.sleep(0.5)
+        service.deploy("v2")
+        await eventually(lambda: [change.phase for change in found] == ["started", "finished"])
+        service.update("--replicas", "2")
+        service.wait()
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
+
+
+async def test_not_ready_where_the_tag_has_moved(make: Make, service: Service) -> None:
+    target = make()
+    service.engine.docker("tag", f"{service.repository}:v1", f"{service.repository}:moving")
+    service.create("moving")
+    assert await version(target) == "moving"
+    service.deploy("v2")
+    assert (await target.readiness("moving")).ready
+    service.engine.docker("tag", f"{service.repository}:v3", f"{service.repository}:moving")
+    (problem,) = (await target.readiness("moving")).problems
+    assert "another image" in problem
+    with pytest.raises(Permanent, match="another image"):
+        await target.revert(RevertOrder(to="moving", expect="v2", key="k"))
+    service.engine.docker("rmi", f"{service.repository}:moving")
+    (problem,) = (await target.readiness("moving")).problems
+    assert "gone" in problem
+
+
+async def test_not_ready_without_a_config_it_needs(make: Make, service: Service) -> None:
+    target = make()
+    name = f"{service.name}-config"
+    service.engine.docker("config", "create", name, "-", stdin=b"pool: 10")
+    service.create("v1", "--config", f"source={name},target=/pool")
+    assert await version(target) == "v1"
+    service.deploy("v2", "--config-rm", name)
+    assert (await target.readiness("v1")).ready
+    service.engine.docker("config", "rm", name)
+    (problem,) = (await target.readiness("v1")).problems
+    assert "config" in problem
+
+
+async def test_an_engine_that_is_no_manager_is_told(make: Make, service: Service) -> None:
+    service.create("v1")
+    target = make(host="unix:///var/run/docker.sock")
+    with pytest.raises(Temporary, match=r"not a swarm manager|is Docker running"):
+        await target.current()
