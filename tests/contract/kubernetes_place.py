@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from tests.contract.targets import SECRET, Place
+from tests.contract.place import SECRET, Place
 from tests.support.clock import ManualClock, settle
 from tests.support.kube_server import KubeServer, status
 from tests.support.kube_store import Object, Refused

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -19,23 +19,44 @@ from rollbackd import registry
 from rollbackd.aiokit import SystemClock
 from rollbackd.errors import Conflict, RollbackdError, Temporary
 from rollbackd.targets.base import RevertOrder, Target, TargetChange
-from tests.contract.kubernetes_place import KubernetesPlace
-from tests.contract.targets import SECRET, SECRET_VARIABLE, CommandPlace, GitPlace, Place, ReleaseDirPlace, build
+from tests.contract.place import SECRET, SECRET_VARIABLE, Place
+from tests.contract.targets import PLACES, build, make_place
 from tests.support.clock import ManualClock
-from tests.support.waiting import eventually
+from tests.support.docker import DockerEngine, session_engine
+from tests.support.swarm import swarm
+from tests.support.waiting import eventually, eventually_async
 
 ROOT = Path(__file__).parents[2]
-PLACES: Mapping[str, type[Place]] = {
-    "command": CommandPlace,
-    "git": GitPlace,
-    "kubernetes": KubernetesPlace,
-    "release_dir": ReleaseDirPlace,
-}
-"""The place each registered target is tested on. A target without a line here fails the suite."""
 ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
 
 
-@pytest.fixture(params=registry.names("target"))
+def _with_programs(name: str, *values: object) -> object:
+    """A line of a table of targets, which needs what the target's place needs."""
+    programs = PLACES[name].PROGRAMS if name in PLACES else ()
+    return pytest.param(name, *values, marks=[pytest.mark.needs(*programs)] if programs else [])
+
+
+TARGETS = [_with_programs(name) for name in registry.names("target")]
+ENDING_IN_A_PROGRAM = [name for name, place in PLACES.items() if place.RUNS_PROGRAMS]
+runs_programs = pytest.mark.parametrize("name", ENDING_IN_A_PROGRAM, indirect=True)
+"""For tests that need a revert to end in a program of the operator's."""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """A real Docker engine."""
+    with session_engine() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """A real engine that is the manager of a swarm."""
+    with swarm(tmp_path_factory.mktemp("swarm")) as found:
+        yield found
+
+
+@pytest.fixture(params=TARGETS)
 def name(request: pytest.FixtureRequest) -> str:
     found = str(request.param)
     assert found in PLACES, f"target `{found}` has no line in PLACES"
@@ -43,9 +64,11 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+async def place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Place]:
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    one = PLACES[name](tmp_path)
+    one = make_place(name, tmp_path, request.getfixturevalue)
     await one.start()
     yield one
     await one.stop()
@@ -139,7 +162,7 @@ async def test_a_revert_puts_the_release_in_place(target: Target, place: Place) 
     await target.revert(ORDER)
     assert await in_place(target) == "v1"
     assert place.finished == [f"{ORDER.key} v1"]
-    assert await target.settled("v1")
+    await eventually_async(lambda: target.settled("v1"))
     assert not await target.settled("v2")
 
 
@@ -158,6 +181,7 @@ async def test_the_same_key_at_the_same_time_reverts_once(target: Target, place:
     assert place.finished == [f"{ORDER.key} v1"]
 
 
+@runs_programs
 async def test_two_objects_on_one_place_do_not_revert_at_the_same_time(name: str, target: Target, place: Place) -> None:
     """As after a reload, while the target of the configuration before still reverts."""
     other = build(name, place.settings, place.state_dir, SystemClock())
@@ -213,6 +237,7 @@ async def test_what_is_in_place_already_stays_there(target: Target, place: Place
 # -- being interrupted
 
 
+@runs_programs
 async def test_a_failed_end_is_temporary_and_can_be_finished(target: Target, place: Place) -> None:
     place.fail()
     with pytest.raises(Temporary):
@@ -224,6 +249,7 @@ async def test_a_failed_end_is_temporary_and_can_be_finished(target: Target, pla
     assert await target.settled("v1")
 
 
+@runs_programs
 async def test_a_kill_after_the_switch_is_finished_by_the_same_key(name: str, target: Target, place: Place) -> None:
     """SIGKILL hits the daemon and what it ran, as when the machine goes down between the switch and the end."""
     place.hold()
@@ -249,6 +275,7 @@ async def test_a_kill_after_the_switch_is_finished_by_the_same_key(name: str, ta
     assert await target.settled("v1")
 
 
+@runs_programs
 async def test_a_deployment_after_a_kill_is_not_undone(name: str, target: Target, place: Place) -> None:
     place.hold()
     reverting = asyncio.create_task(target.revert(ORDER))
@@ -263,6 +290,7 @@ async def test_a_deployment_after_a_kill_is_not_undone(name: str, target: Target
     assert (await in_place(target), place.finished) == ("v3", [f"{ORDER.key} v1"] if place.ATOMIC else [])
 
 
+@runs_programs
 async def test_cancelling_a_revert_leaves_no_process_and_can_be_finished(target: Target, place: Place) -> None:
     place.hold()
     reverting = asyncio.create_task(target.revert(ORDER))
@@ -289,10 +317,15 @@ def _calls(target: Target) -> list[Callable[[], Awaitable[object]]]:
     ]
 
 
-FAULTS = [(target, fault) for target in registry.names("target") if target in PLACES for fault in PLACES[target].FAULTS]
+FAULTS = [
+    _with_programs(target, fault)
+    for target in registry.names("target")
+    if target in PLACES
+    for fault in PLACES[target].FAULTS
+]
 
 
-@pytest.mark.parametrize(("name", "fault"), FAULTS)
+@pytest.mark.parametrize(("name", "fault"), FAULTS, indirect=["name"])
 async def test_a_fault_is_told_in_our_own_errors_and_ends_readiness(
     name: str, place: Place, target: Target, fault: str
 ) -> None:
@@ -310,6 +343,7 @@ async def test_a_fault_is_told_in_our_own_errors_and_ends_readiness(
         assert not (await target.readiness("v1")).ready
 
 
+@runs_programs
 async def test_secrets_are_told_to_nobody(target: Target, place: Place) -> None:
     """What a revert runs gets the secret and prints it while failing."""
     place.fail()
@@ -422,6 +456,7 @@ async def test_our_own_revert_is_seen_too(
 ) -> None:
     target = build(name, place.settings, place.state_dir, SystemClock())
     await target.revert(ORDER)
+    await eventually_async(lambda: target.settled("v1"))
     await target.close()
     await look_again(clock, place)
     assert [(change.version, change.previous) for change in watched] == [("v1", "v2"), ("v1", "v2")]

@@ -76,7 +76,9 @@ class Service:
             state = self.inspect().get("UpdateStatus", {}).get("State", "completed")
             listed = self.engine.docker("service", "ps", "--format", "{{.CurrentState}}|{{.DesiredState}}", self.name)
             alive = [line for line in listed.splitlines() if line.endswith("|Running")]
-            calm = alive and all(line.startswith("Running") for line in alive)
+            calm = alive and all(
+                line.startswith("Running") == line.endswith("|Running") for line in listed.splitlines()
+            )
             if state in (states or ("completed", "rollback_completed")) and (calm or states):
                 return
             assert time.monotonic() < deadline, f"the service is {state}: {listed}"
