@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ QUICK = (
 @contextmanager
 def swarm(folder: Path) -> Iterator[DockerEngine]:
     """An engine that is the only manager of a swarm."""
-    with OwnEngine(folder) as engine:
+    with _unmounting(folder), OwnEngine(folder) as engine:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
         engine.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
@@ -34,6 +36,19 @@ def swarm(folder: Path) -> Iterator[DockerEngine]:
             yield engine
         finally:
             engine.docker("swarm", "leave", "--force")
+
+
+@contextmanager
+def _unmounting(folder: Path) -> Iterator[None]:
+    """In the end, let go of what an engine leaves mounted below its folder, and delete that."""
+    try:
+        yield
+    finally:
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in reversed(mounted):
+            if place.startswith(f"{folder}/"):
+                subprocess.run(["umount", place], capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Service:

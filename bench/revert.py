@@ -1,0 +1,269 @@
+"""How long a revert takes: from the order until the platform accepted it, and until it has settled.
+
+The peers are what people type: for a Swarm service `docker service rollback`, for a container `docker stop`, `rm` and
+`run`. Ours and the peer take turns, v2 is deployed before each, and figures are medians. Both are asked by the same
+`settled` whether all that runs is v1. *Back* is when the first container of v1 ran.
+
+Ours waits until a container without a health check has run for two seconds (`stable_for`) before the bad one goes, and
+`docker run` looks at nothing. So *back* is what can be compared there, and *settled* is what certainty costs.
+
+Needs dockerd, docker, busybox and the right to start a dockerd; nothing is pulled, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from rollbackd import registry
+from rollbackd.aiokit import SystemClock
+from rollbackd.targets.base import RevertOrder, Target, TargetContext
+
+NAME = "rollbackd-bench-shop"
+QUICK = ("--stop-signal", "SIGKILL")
+"""What runs ends at once: how long a service takes to stop is the same for both."""
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds after the order."""
+
+    accepted: float
+    back: float
+    settled: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians of one platform, in seconds."""
+
+    platform: str
+    ours: Took
+    peer: Took
+
+
+class Engine:
+    """A Docker engine of our own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host = f"unix://{folder}/docker.sock"
+
+    def docker(self, *arguments: str, given: bytes | None = None) -> str:
+        command = ["docker", "--host", self.host, *arguments]
+        ran = subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
+        if ran.returncode != 0:
+            raise SystemExit(f"docker {' '.join(arguments)}: {ran.stderr.decode().strip()}")
+        return ran.stdout.decode().strip()
+
+    def image(self, version: str, folder: Path) -> None:
+        (folder / "bin").mkdir(exist_ok=True)
+        shutil.copy(shutil.which("busybox") or "busybox", folder / "bin/busybox")
+        archive = subprocess.run(["tar", "-C", str(folder), "-c", "bin"], capture_output=True, check=True).stdout
+        changes = ("--change", 'CMD ["/bin/busybox", "sleep", "100000"]', "--change", f"LABEL release={version}")
+        self.docker("import", *changes, "-", f"{NAME}:{version}", given=archive)
+
+    def runs(self, version: str) -> bool:
+        return bool(self.docker("ps", "--quiet", "--filter", f"ancestor={NAME}:{version}"))
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """An engine that is a swarm's only manager, with images of v1 and v2."""
+    with tempfile.TemporaryDirectory(prefix="rollbackd-bench-") as name:
+        folder = Path(name)
+        one = Engine(folder)
+        command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--host", one.host]
+        command += ["--pidfile", f"{folder}/pid", "--bridge", "none", "--iptables=false"]
+        with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            try:
+                _until(lambda: process.poll() is None and _answers(one), 40, "dockerd does not answer")
+                with socket.create_server(("127.0.0.1", 0)) as server:
+                    address = f"127.0.0.1:{server.getsockname()[1]}"
+                one.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
+                for version in ("v1", "v2"):
+                    one.image(version, folder)
+                yield one
+            finally:
+                process.terminate()
+                process.wait(timeout=30)
+                unmount(folder)
+
+
+def unmount(folder: Path) -> None:
+    """Let go of what an engine leaves mounted below its folder."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    for place in reversed(mounted):
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", place], capture_output=True, check=False)
+
+
+def _answers(one: Engine) -> bool:
+    with suppress(SystemExit):
+        one.docker("version")
+        return True
+    return False
+
+
+def _until(condition: Callable[[], object], within: float, otherwise: str) -> None:
+    ends = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > ends:
+            raise SystemExit(otherwise)
+        time.sleep(0.02)
+
+
+class Subject:
+    """A platform: how v1 and v2 come there, what the peer does, and our target."""
+
+    name: str
+    settings: dict[str, object]
+
+    def __init__(self, engine: Engine) -> None:
+        self.docker, self.engine = engine.docker, engine
+
+    def deploy(self, version: str) -> None:
+        raise NotImplementedError
+
+    def peer(self) -> None:
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        raise NotImplementedError
+
+
+class Container(Subject):
+    name = "docker"
+    settings = {"container": f"{NAME}-alone"}
+
+    def deploy(self, version: str) -> None:
+        if self.docker("ps", "--all", "--quiet", "--filter", f"name={NAME}-alone"):
+            self.docker("stop", f"{NAME}-alone")
+            self.docker("rm", f"{NAME}-alone")
+        self.docker("run", "--detach", "--name", f"{NAME}-alone", "--network", "none", *QUICK, f"{NAME}:{version}")
+
+    def peer(self) -> None:
+        self.deploy("v1")
+
+    def remove(self) -> None:
+        self.docker("rm", "--force", f"{NAME}-alone")
+
+
+class Service(Subject):
+    name = "swarm"
+    settings = {"service": NAME}
+    _made = False
+
+    def deploy(self, version: str) -> None:
+        image = f"{NAME}:{version}"
+        if self._made:
+            self.docker("service", "update", "--detach", "--no-resolve-image", "--image", image, NAME)
+        else:
+            options = ("--network", "host", *QUICK, "--update-monitor", "100ms", "--rollback-monitor", "100ms")
+            self.docker("service", "create", "--detach", "--no-resolve-image", "--name", NAME, *options, image)
+        self._made = True
+
+    def peer(self) -> None:
+        self.docker("service", "rollback", "--detach", NAME)
+
+    def remove(self) -> None:
+        self.docker("service", "rm", NAME)
+
+
+async def _settled(target: Target, version: str) -> None:
+    while not await target.settled(version):  # noqa: ASYNC110  the engine is asked, it has no event for that
+        await asyncio.sleep(0.02)
+
+
+async def _turn(subject: Subject, target: Target, key: str | None) -> Took:
+    """v2 is deployed, and v1 put back: by us under that key, or by the peer."""
+    await asyncio.to_thread(subject.deploy, "v2")
+    await asyncio.wait_for(_settled(target, "v2"), 60)
+
+    def back() -> float:
+        _until(lambda: subject.engine.runs("v1"), 60, "v1 does not come back")
+        return time.monotonic()
+
+    began = time.monotonic()
+    seen = asyncio.create_task(asyncio.to_thread(back))
+    if key is None:
+        await asyncio.to_thread(subject.peer)
+    else:
+        await target.revert(RevertOrder(to="v1", expect="v2", key=key))
+    accepted = time.monotonic()
+    await asyncio.wait_for(_settled(target, "v1"), 60)
+    settled = time.monotonic()
+    return Took(accepted - began, await seen - began, settled - began)
+
+
+def _figures(took: Took) -> tuple[float, float, float]:
+    return took.accepted, took.back, took.settled
+
+
+def _median(turns: list[Took]) -> Took:
+    return Took(*(round(statistics.median(column), 3) for column in zip(*map(_figures, turns), strict=True)))
+
+
+async def measure(subject: Subject, state: Path, pairs: int) -> Row:
+    """So many times ours, then the peer."""
+    adapter = registry.load("target", subject.name)
+    config = adapter.config.model_validate({**subject.settings, "host": subject.engine.host})
+    target: Target = adapter.build(config, TargetContext(service="shop", clock=SystemClock(), state_dir=state))
+    ours, peer = [], []
+    try:
+        subject.deploy("v1")
+        await asyncio.wait_for(_settled(target, "v1"), 60)
+        for pair in range(pairs):
+            ours.append(await _turn(subject, target, f"key-{pair}"))
+            peer.append(await _turn(subject, target, None))
+    finally:
+        subject.remove()
+        await target.close()
+    return Row(subject.name, _median(ours), _median(peer))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--pairs", type=int, default=5, help="times that ours and the peer take turns (default: 5)")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    missing = [program for program in ("dockerd", "docker", "busybox") if shutil.which(program) is None]
+    if missing:
+        sys.exit(f"not installed: {', '.join(missing)}")
+    with engine() as one, tempfile.TemporaryDirectory() as state:
+        subjects: list[Subject] = [Service(one), Container(one)]
+        rows = [asyncio.run(measure(subject, Path(state) / subject.name, options.pairs)) for subject in subjects]
+        one.docker("swarm", "leave", "--force")
+    if not options.json:
+        print(f"{'platform':>10}{'':>8}{'accepted':>12}{'back':>12}{'settled':>12}")
+        for row in rows:
+            for who, took in (("ours", row.ours), ("peer", row.peer)):
+                figures = "".join(f"{value:>10.3f} s" for value in asdict(took).values())
+                print(f"{row.platform:>10}{who:>8}{figures}")
+        return
+    first = rows[0]
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    head = {"name": "revert", "unit": "s", "ours": first.ours.settled, "peer": first.peer.settled}
+    told = {"ratio": round(first.peer.settled / first.ours.settled, 2), "machine": machine}
+    print(json.dumps(head | told | {"rows": [asdict(row) for row in rows]}))
+
+
+if __name__ == "__main__":
+    main()
