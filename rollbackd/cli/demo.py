@@ -19,7 +19,7 @@ from rollbackd.cli.render import make_console
 from rollbackd.cli.render_demo import Screen
 from rollbackd.demo.play import play
 from rollbackd.demo.report import Audience, Moment, Report
-from rollbackd.demo.stage import FAULTS, beside, write_beside
+from rollbackd.demo.stage import FAULTS, PLACES, beside, write_beside
 from rollbackd.demo.traffic import Tally
 from rollbackd.web.views import ServiceView
 
@@ -35,6 +35,13 @@ def add(commands: Commands) -> None:
         "minute, and leaves nothing behind. Exit code 0 only if the right thing happened.",
     )
     parser.add_argument("--fault", choices=FAULTS, default="errors", help="what is wrong with the new release")
+    parser.add_argument(
+        "--target",
+        choices=PLACES,
+        default="release_dir",
+        help="where the service runs: from release folders, in a Docker container, or as a Swarm service; the engine "
+        "is the one DOCKER_HOST names or the usual one, and has to be on this machine",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.add_argument(
         "--record",
@@ -90,13 +97,17 @@ async def _perform(options: argparse.Namespace, folder: Path) -> int:
 async def _text(options: argparse.Namespace, folder: Path) -> Report:
     screen = Screen(make_console(options.color), options.fault)
     with screen:
-        report = await play(options.fault, folder, options.record, screen, passing=options.keep is None)
+        report = await play(
+            options.fault, folder, options.record, screen, passing=options.keep is None, on=options.target
+        )
     screen.finish(report)
     return report
 
 
 async def _json(options: argparse.Namespace, folder: Path) -> Report:
-    report = await play(options.fault, folder, options.record, _Nobody(), passing=options.keep is None)
+    report = await play(
+        options.fault, folder, options.record, _Nobody(), passing=options.keep is None, on=options.target
+    )
     print_json(msgspec.json.encode(report))
     return report
 

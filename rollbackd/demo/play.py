@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rollbackd.demo.processes import Child, DemoFailed
 from rollbackd.demo.report import Audience, Report, Timeline
-from rollbackd.demo.stage import GOOD, NEW, SERVICE, Fault, Stage, build
+from rollbackd.demo.stage import GOOD, NEW, SERVICE, Fault, On, Stage, build
 from rollbackd.demo.tether import tethered
 from rollbackd.demo.traffic import Tally, Traffic
 from rollbackd.demo.watching import Daemon
@@ -34,13 +34,21 @@ FAULTS: dict[Fault, str] = {
 }
 
 
-async def play(fault: Fault, folder: Path, record: Path | None, audience: Audience, *, passing: bool = False) -> Report:
+async def play(
+    fault: Fault,
+    folder: Path,
+    record: Path | None,
+    audience: Audience,
+    *,
+    passing: bool = False,
+    on: On = "release_dir",
+) -> Report:
     """Perform it in an empty folder, and end all that was started. What went wrong is in the report.
 
     Killed without warning, it leaves no process behind either, nor the folder if that is only a `passing` one.
     """
     timeline = Timeline(audience)
-    stage = build(folder, fault, record)
+    stage = build(folder, fault, record, on)
     traffic = Traffic(f"{stage.shop_url}/order", RATE)
     scene = _Scene(fault, stage, timeline, traffic, audience)
     problem: str | None = None
@@ -174,7 +182,7 @@ class _Scene:
         if rollback.state != "verified":
             return f"the rollback ended {rollback.state}: {rollback.steps[-1].detail if rollback.steps else ''}"
         if rollback.to != GOOD or self._stage.current() != GOOD:
-            return f"the link points to {self._stage.current()} and not to {GOOD}"
+            return f"{self._stage.current()} is in place and not {GOOD}"
         return None
 
     def report(self, problem: str | None) -> Report:

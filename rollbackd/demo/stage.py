@@ -8,15 +8,22 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import urllib.request
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+import msgspec
 import yaml
+
+from rollbackd.demo import containers
 
 Fault: TypeAlias = Literal["errors", "latency", "crash", "logs", "none"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+On: TypeAlias = Literal["release_dir", "docker", "swarm"]
+PLACES: tuple[On, ...] = get_args(On)
 
 SERVICE, GOOD, NEW = "shop", "v1", "v2"
 BAKE_S = 8.0
@@ -29,6 +36,8 @@ class Stage:
     folder: Path
     shop_port: int
     daemon_port: int
+    layout: containers.Layout | None = None
+    """Where the shop runs on a Docker engine; None where it runs from release folders."""
 
     @property
     def shop(self) -> Path:
@@ -53,11 +62,15 @@ class Stage:
     @property
     def restart(self) -> list[str]:
         """The command that makes the service run what the link points to."""
+        if self.layout is not None:
+            return [sys.executable, "-m", "rollbackd.demo.containers", "deploy", str(self.shop), self._linked]
         return [sys.executable, "-m", "rollbackd.demo.supervise", "restart", str(self.shop)]
 
     @property
     def keep(self) -> list[str]:
         """The command of the service manager."""
+        if self.layout is not None:
+            return [sys.executable, "-m", "rollbackd.demo.containers", "keep", str(self.shop)]
         return [sys.executable, "-m", "rollbackd.demo.supervise", "keep", str(self.shop), f"--port={self.shop_port}"]
 
     @property
@@ -72,14 +85,24 @@ class Stage:
         fresh.replace(self.shop / "current")
 
     def current(self) -> str:
-        """The release that the link points to."""
+        """The release that is in place: that the link points to or, in a container, that answers."""
+        if self.layout is None:
+            return self._linked
+        with urllib.request.urlopen(f"{self.shop_url}/healthz", timeout=2.0) as answer:  # noqa: S310  our own
+            return str(answer.headers["X-Release"])
+
+    @property
+    def _linked(self) -> str:
         return (self.shop / "current").resolve().name
 
 
-def build(folder: Path, fault: Fault, record: Path | None = None) -> Stage:
+def build(folder: Path, fault: Fault, record: Path | None = None, on: On = "release_dir") -> Stage:
     """Lay everything out in an empty folder, release v1 current, and choose free ports."""
     shop_port, daemon_port = _free_ports(2)
-    stage = Stage(folder.resolve(), shop_port, daemon_port)
+    layout = None
+    if on != "release_dir":
+        layout = containers.Layout(on, f"rollbackd-demo-{shop_port}", containers.engine_address(), shop_port)
+    stage = Stage(folder.resolve(), shop_port, daemon_port, layout)
     program = resources.files("rollbackd.demo").joinpath("service.py").read_bytes()
     for version, carried in ((GOOD, "none"), (NEW, fault)):
         release = stage.shop / "releases" / version
@@ -87,6 +110,8 @@ def build(folder: Path, fault: Fault, record: Path | None = None) -> Stage:
         (release / "service.py").write_bytes(program)
         (release / "release.json").write_text(json.dumps({"version": version, "fault": carried}), encoding="utf-8")
     stage.switch_to(GOOD)
+    if layout is not None:
+        (stage.shop / "layout.json").write_bytes(msgspec.json.encode(layout))
     stage.config.write_text(yaml.safe_dump(configuration(stage, record), sort_keys=False), encoding="utf-8")
     return stage
 
@@ -104,8 +129,9 @@ JUDGED_BY: dict[str, object] = {
 
 def configuration(stage: Stage, record: Path | None) -> dict[str, object]:
     """The daemon's configuration."""
+    target: dict[str, object] = {"release_dir": {"path": str(stage.shop), "restart": stage.restart, "poll": "200ms"}}
     shop: dict[str, object] = {
-        "target": {"release_dir": {"path": str(stage.shop), "restart": stage.restart, "poll": "200ms"}},
+        "target": target if stage.layout is None else containers.target(stage.layout),
         "metrics": {"url": f"{stage.shop_url}/metrics", "interval": "500ms"},
         "probe": {"url": f"{stage.shop_url}/healthz", "interval": "500ms", "timeout": "500ms"},
         "logs": str(stage.shop / "service.log"),

@@ -47,15 +47,16 @@ class Commands(Engine):
         body: object = None,
         within: float = ANSWER_WITHIN_S,
     ) -> bytes:
-        """One call and its answer; 304 (it is so already) is no fault.
+        """One call and its answer; 304 (it is so already) is no fault. Bytes are sent as the archive they are.
 
         Raises Missing and Refused where trying the same again cannot help, EngineFault where it can: no answer, one of
         status 5xx, or 409 (something else is being done to it).
         """
         if self._session is None:
             raise RuntimeError("call inside `async with` only")
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        content = body if isinstance(body, bytes | None) else msgspec.json.encode(body)
+        kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+        headers = {} if content is None else {"Content-Type": kind}
         try:
             async with (
                 asyncio.timeout(within),

@@ -50,9 +50,9 @@ def engine() -> Iterator[DockerEngine]:
 
 
 @pytest.fixture(scope="session")
-def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+def manager() -> Iterator[DockerEngine]:
     """A real engine that is the manager of a swarm."""
-    with swarm(tmp_path_factory.mktemp("swarm")) as found:
+    with swarm() as found:
         yield found
 
 

@@ -36,8 +36,9 @@ class Shop:
 
     def image(self, reference: str, *changes: str) -> str:
         """Make an image of that name; it goes with the test."""
-        self._images.append(reference)
-        return self.engine.image(reference, changes=(SERVE, *changes))
+        made = self.engine.image(reference, changes=(SERVE, *changes))
+        self._images.append(made)
+        return made
 
     def deploy(self, version: str, *options: str, command: tuple[str, ...] = (), name: str | None = None) -> str:
         """What a deploy script does: the old container goes, a new one takes its name. Its id."""

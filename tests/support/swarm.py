@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ QUICK = (
 
 
 @contextmanager
-def swarm(folder: Path) -> Iterator[DockerEngine]:
-    """An engine that is the only manager of a swarm."""
+def swarm() -> Iterator[DockerEngine]:
+    """An engine that is the only manager of a swarm. Its folder has a short name: sockets in it allow no long one."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     with _unmounting(folder), OwnEngine(folder) as engine:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"

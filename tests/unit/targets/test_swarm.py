@@ -23,8 +23,8 @@ ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
 
 
 @pytest.fixture(scope="module")
-def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
-    with swarm(tmp_path_factory.mktemp("swarm")) as engine:
+def manager() -> Iterator[DockerEngine]:
+    with swarm() as engine:
         yield engine
 
 
