@@ -196,6 +196,7 @@ async def test_data_without_a_name_stays(make: Make, shop: Shop) -> None:
     shop.engine.docker("exec", shop.name, "touch", "/data/order-1")
     await target.revert(ORDER)
     assert shop.engine.docker("exec", shop.name, "sh", "-c", "echo /data/*") == "/data/order-1"
+    shop.adopt_volume(shop.inspect()["Mounts"][0]["Name"])
     assert await version(target) == "v1"
 
 
