@@ -33,10 +33,10 @@ BUILTIN: Mapping[AdapterKind, Mapping[str, str]] = {
     },
     "target": {
         "command": "rollbackd.targets.command",
-        "git": "rollbackd.targets.git",
-        "kubernetes": "rollbackd.targets.kubernetes",
         "compose": "rollbackd.targets.compose",
         "docker": "rollbackd.targets.docker",
+        "git": "rollbackd.targets.git",
+        "kubernetes": "rollbackd.targets.kubernetes",
         "release_dir": "rollbackd.targets.release_dir",
         "swarm": "rollbackd.targets.swarm",
     },
