@@ -242,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--pairs", type=int, default=5, help="times that ours and the peer take turns (default: 5)")
+    parser.add_argument("--only", choices=["swarm", "docker"], help="measure one platform alone")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     missing = [program for program in ("dockerd", "docker", "busybox") if shutil.which(program) is None]
@@ -249,7 +250,8 @@ def main() -> None:
         sys.exit(f"not installed: {', '.join(missing)}")
     with engine() as one, tempfile.TemporaryDirectory() as state:
         subjects: list[Subject] = [Service(one), Container(one)]
-        rows = [asyncio.run(measure(subject, Path(state) / subject.name, options.pairs)) for subject in subjects]
+        chosen = [subject for subject in subjects if options.only in (None, subject.name)]
+        rows = [asyncio.run(measure(subject, Path(state) / subject.name, options.pairs)) for subject in chosen]
         one.docker("swarm", "leave", "--force")
     if not options.json:
         print(f"{'platform':>10}{'':>8}{'accepted':>12}{'back':>12}{'settled':>12}")

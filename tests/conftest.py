@@ -1,15 +1,17 @@
-"""What all tests share: real programs are needed or skipped, and in CI nothing is skipped."""
+"""What all tests share: real programs are needed or skipped, in CI nothing is skipped, and there is one engine."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
 
 from tests.support import built
+from tests.support.docker import DockerEngine, session_engine
+from tests.support.swarm import swarm
 
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
@@ -57,3 +59,17 @@ def _no_skip_in_ci(report: ReportT) -> ReportT:
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """A real Docker engine."""
+    with session_engine() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def manager() -> Iterator[DockerEngine]:
+    """A real engine of this worker's own that is the manager of a swarm."""
+    with swarm() as found:
+        yield found

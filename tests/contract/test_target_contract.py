@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from rollbackd.targets.base import RevertOrder, Target, TargetChange
 from tests.contract.place import SECRET, SECRET_VARIABLE, Place
 from tests.contract.targets import PLACES, build, make_place
 from tests.support.clock import ManualClock
-from tests.support.docker import DockerEngine, session_engine
-from tests.support.swarm import swarm
 from tests.support.waiting import eventually, eventually_async
 
 ROOT = Path(__file__).parents[2]
@@ -40,20 +38,6 @@ TARGETS = [_with_programs(name) for name in registry.names("target")]
 ENDING_IN_A_PROGRAM = [name for name, place in PLACES.items() if place.RUNS_PROGRAMS]
 runs_programs = pytest.mark.parametrize("name", ENDING_IN_A_PROGRAM, indirect=True)
 """For tests that need a revert to end in a program of the operator's."""
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[DockerEngine]:
-    """A real Docker engine."""
-    with session_engine() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def manager() -> Iterator[DockerEngine]:
-    """A real engine that is the manager of a swarm."""
-    with swarm() as found:
-        yield found
 
 
 @pytest.fixture(params=TARGETS)

