@@ -133,7 +133,7 @@ class _Scene:
             await self._learn(daemon)
             await self._look(children, daemon, self._phase())
             if self._rollback is not None and self._rollback.state in ("verified", "escalated"):
-                return self._judge_rollback(self._rollback)
+                return await self._judge_rollback(self._rollback)
             if await daemon.found_good(NEW):
                 self._timeline.add("accepted", time.time(), f"{NEW} finished its bake good, and stays")
                 return None if self._fault == "none" else f"{NEW} was accepted, although {FAULTS[self._fault]}"
@@ -176,13 +176,14 @@ class _Scene:
         self._audience.progress(phase, service, self._traffic.tally)
         return service
 
-    def _judge_rollback(self, rollback: RollbackView) -> str | None:
+    async def _judge_rollback(self, rollback: RollbackView) -> str | None:
         if self._fault == "none":
             return f"{NEW} was rolled back, although it carries no fault: {rollback.reason}"
         if rollback.state != "verified":
             return f"the rollback ended {rollback.state}: {rollback.steps[-1].detail if rollback.steps else ''}"
-        if rollback.to != GOOD or self._stage.current() != GOOD:
-            return f"{self._stage.current()} is in place and not {GOOD}"
+        current = await asyncio.to_thread(self._stage.current)
+        if rollback.to != GOOD or current != GOOD:
+            return f"{current} is in place and not {GOOD}"
         return None
 
     def report(self, problem: str | None) -> Report:

@@ -85,11 +85,17 @@ class Stage:
         fresh.replace(self.shop / "current")
 
     def current(self) -> str:
-        """The release that is in place: that the link points to or, in a container, that answers."""
+        """The release that is in place: that the link points to or, in a container, that answers.
+
+        Takes up to two seconds.
+        """
         if self.layout is None:
             return self._linked
-        with urllib.request.urlopen(f"{self.shop_url}/healthz", timeout=2.0) as answer:  # noqa: S310  our own
-            return str(answer.headers["X-Release"])
+        try:
+            with urllib.request.urlopen(f"{self.shop_url}/healthz", timeout=2.0) as answer:  # noqa: S310  our own
+                return str(answer.headers["X-Release"])
+        except OSError:
+            return "nothing that answers"
 
     @property
     def _linked(self) -> str:
