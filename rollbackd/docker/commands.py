@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import aiohttp
 import msgspec
 
-from rollbackd.docker.engine import ANSWER_WITHIN_S, MAX_ANSWER, Engine, EngineFault
+from rollbackd.docker.engine import ANSWER_WITHIN_S, MAX_ANSWER, Engine, EngineFault, EngineTls
 from rollbackd.errors import Permanent
 
 Json: TypeAlias = dict[str, object]
@@ -33,7 +33,14 @@ class Refused(Permanent):
 
 
 class Commands(Engine):
-    """An engine that is told what to do. Inside `async with` only, as `Engine`."""
+    """An engine that is told what to do. Inside `async with` only, as `Engine`.
+
+    What is in `hidden` is never repeated from the engine's own words.
+    """
+
+    def __init__(self, address: str, tls: EngineTls | None = None) -> None:
+        super().__init__(address, tls)
+        self.hidden: set[str] = set()
 
     async def ask(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
         """The answer to a GET. Raises Missing, Refused and EngineFault."""
@@ -91,6 +98,12 @@ class Commands(Engine):
                     raise EngineFault(f"{self.shown}: an event is longer than {_MAX_EVENT} bytes")
         raise EngineFault(f"{self.shown}: the engine closed the connection")
 
+    def presentable(self, text: str) -> str:
+        """The text on one line, without what is hidden."""
+        for secret in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
     async def _whole(self, answer: aiohttp.ClientResponse, path: str) -> bytes:
         body = bytearray()
         while chunk := await answer.content.readany():
@@ -100,7 +113,7 @@ class Commands(Engine):
         return bytes(body)
 
     def _fault(self, status: int, method: Method, path: str, said: bytes) -> Permanent | EngineFault:
-        words = _words(said)
+        words = self.presentable(_message(said))[:_LONGEST_WORDS]
         if status == 404:
             return Missing(f"{self.shown}: {words or f'{path} does not exist'}")
         if status in (401, 403):
@@ -110,10 +123,9 @@ class Commands(Engine):
         return EngineFault(f"{self.shown} answered {status}: {words or 'no reason given'}", status)
 
 
-def _words(said: bytes) -> str:
-    """The engine's own words, as one short line."""
+def _message(said: bytes) -> str:
+    """The engine's own words."""
     try:
-        text = str(msgspec.json.decode(said, type=dict[str, object]).get("message", ""))
-    except (msgspec.DecodeError, RecursionError):
+        return str(msgspec.json.decode(said, type=dict[str, object]).get("message", ""))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:_LONGEST_WORDS]

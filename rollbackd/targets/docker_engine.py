@@ -11,9 +11,8 @@ from pydantic import Field
 
 from rollbackd.docker.commands import Commands, Json, Missing
 from rollbackd.docker.engine import ANSWER_WITHIN_S, EngineAddress, EngineTls
-from rollbackd.errors import Permanent
 from rollbackd.fields import Model
-from rollbackd.targets.docker_shape import Inspected, decoded
+from rollbackd.targets.docker_shape import Inspected, decoded, understood
 
 T = TypeVar("T")
 
@@ -144,7 +143,5 @@ class Docker(Commands):
 
 def as_type(raw: bytes, kind: type[T], path: str) -> T:
     """An answer as that type. Raises Permanent where no engine would answer so."""
-    try:
+    with understood(path):
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.MsgspecError, RecursionError):
-        raise Permanent(f"the answer to {path} is not what a Docker engine answers: what is listening there?") from None

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rollbackd.docker.commands import Json
 from rollbackd.docker.containers import Container, version_of
-from rollbackd.errors import Conflict, Permanent
+from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.fields import Duration
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, TargetChange, TargetContext
@@ -22,12 +22,14 @@ from rollbackd.targets.docker_ready import problems
 from rollbackd.targets.docker_shape import (
     COMPOSE_NUMBER,
     NAME_LABEL,
+    RESTORED_LABEL,
     REVISION_LABEL,
     TARGET_LABEL,
     Inspected,
     anonymous_volumes,
     seconds,
     shape_of,
+    understood,
 )
 from rollbackd.targets.docker_swap import NotWell, Patience, Swap
 from rollbackd.targets.docker_watch import Stage, follow
@@ -155,7 +157,8 @@ class Containers:
             return msgspec.structs.replace(before, how=how)
         image = await docker.image(found.image)
         digests = (image.digests if image is not None else None) or []
-        plain = msgspec.convert(member.whole, Container)
+        with understood("/containers/ID/json"):
+            plain = msgspec.convert(member.whole, Container)
         called = version_of(plain, digests, ("tag", "digest")) or found.image
         return Seen(
             image=found.image,
@@ -203,6 +206,8 @@ class Containers:
                     await self._replace(docker, order, scene, plan)
             except Conflict:
                 await self._tidy(docker, scene)  # what we began nobody wants any more
+                if plan is not None and plan.is_for(order):
+                    await self._run_again(docker, plan, scene)
                 raise
             at = self._clock.now()
             await self._disk.run(lambda: self._keys.begin(order, at))
@@ -216,7 +221,7 @@ class Containers:
             if await docker.image(kept.seen.image) is None:
                 raise Permanent(f"the image of {order.to} is gone from this engine: pull {kept.seen.reference} again")
             await self._tidy(docker, scene)
-            plan = _planned(order, scene)
+            plan = _planned(order, scene, plan)
             wanted = plan
             await self._disk.run(lambda: self._plans.write(wanted))
         self._no_strangers(plan, scene)
@@ -242,13 +247,24 @@ class Containers:
         """Raises Conflict where a container came that neither was there when the revert began nor is ours."""
         ours = {replaced.id for replaced in plan.containers}
         for member in scene.members:
-            if member.seen.id not in ours and member.version != plan.to:
+            restored = member.seen.labels.get(RESTORED_LABEL) == plan.key
+            if member.seen.id not in ours and member.version != plan.to and not restored:
                 raise Conflict(f"{member.version} was deployed again since the revert to {plan.to} began")
 
     async def _tidy(self, docker: Docker, scene: Scene) -> None:
         for draft in scene.drafts:
             await docker.remove(draft.id)
             log.warning("leftover_removed", service=self._service, container=draft.shown)
+
+    async def _run_again(self, docker: Docker, plan: Plan, scene: Scene) -> None:
+        """Start what the plan had stopped and nobody has removed since."""
+        stopped = {replaced.id for replaced in plan.containers if replaced.ran}
+        for member in scene.members:
+            if member.seen.id in stopped and not member.seen.state.running:
+                try:
+                    await docker.start(member.seen.id)
+                except (Permanent, Temporary) as error:
+                    log.warning("not_restarted", service=self._service, container=member.seen.shown, error=str(error))
 
     async def settled(self, to: str) -> bool:
         async with self._docker() as docker:
@@ -266,7 +282,9 @@ class Containers:
 
     def changes(self) -> AsyncIterator[TargetChange]:
         filters = {"type": ["container"], "event": EVENTS}
-        if self._choice.labels:
+        if self._choice.name is not None:
+            filters["container"] = [self._choice.name]
+        else:
             filters["label"] = [*self._choice.labels]
         return follow(self._docker, filters, self._stage, self._clock, self._config.poll, self._service)
 
@@ -294,7 +312,9 @@ def _in_place(scene: Scene, order: RevertOrder) -> str | None:
     return order.to if versions else None
 
 
-def _planned(order: RevertOrder, scene: Scene) -> Plan:
+def _planned(order: RevertOrder, scene: Scene, before: Plan | None) -> Plan:
+    """What is to be done; what an order before this one stopped, and was never finished, counts as running."""
+    stopped = {one.id for one in before.containers if one.ran} if before is not None else set()
     return Plan(
         key=order.key,
         to=order.to,
@@ -304,7 +324,7 @@ def _planned(order: RevertOrder, scene: Scene) -> Plan:
                 id=member.seen.id,
                 name=member.seen.shown,
                 number=member.seen.labels.get(COMPOSE_NUMBER),
-                ran=member.seen.state.running or member.seen.state.restarting,
+                ran=member.seen.state.running or member.seen.state.restarting or member.seen.id in stopped,
                 volumes=tuple(anonymous_volumes(member.seen)),
             )
             for member in scene.members

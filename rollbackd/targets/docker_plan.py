@@ -60,7 +60,7 @@ class Plans:
                 return None
         try:
             return msgspec.json.decode(raw, type=Plan)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Permanent(f"{self._path} is not a file of ours; when no revert is under way, move it away") from None
 
     def write(self, plan: Plan) -> None:

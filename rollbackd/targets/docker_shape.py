@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
@@ -19,6 +20,11 @@ from rollbackd.errors import Permanent
 OURS = "io.rollbackd."
 KEY_LABEL, NAME_LABEL, TARGET_LABEL = f"{OURS}key", f"{OURS}name", f"{OURS}target"
 """On what a revert made: the order's key, the name it is to have in the end, the target it was made for."""
+RESTORED_LABEL = f"{OURS}restored"
+"""In place of the key, on what was made again of the situation before it."""
+
+SHORTEST_SECRET = 6
+"""What is shorter, such as `1` or `true`, stands in messages anyway."""
 
 COMPOSE = "com.docker.compose."
 COMPOSE_NUMBER = f"{COMPOSE}container-number"
@@ -181,15 +187,27 @@ class Shape(msgspec.Struct, frozen=True):
 
 def decoded(raw: bytes) -> tuple[Inspected, Json]:
     """A container as far as it is read, and as it is. Raises Permanent where an engine would not answer so."""
-    try:
+    with understood("/containers/ID/json"):
         whole = msgspec.json.decode(raw, type=Json)
         return msgspec.convert(whole, Inspected), whole
-    except (msgspec.MsgspecError, RecursionError):
-        raise Permanent("the engine shows a container as no engine does: is something else listening there?") from None
+
+
+@contextmanager
+def understood(path: str) -> Iterator[None]:
+    """Turns what cannot be read of the answer to `path` into Permanent."""
+    try:
+        yield
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Permanent(f"the answer to {path} is not what a Docker engine answers: what is listening there?") from None
 
 
 def shape_of(found: Inspected, whole: Json) -> Shape:
-    """How to make the container again."""
+    """How to make the container again. Raises Permanent where an engine would not show it so."""
+    with understood("/containers/ID/json"):
+        return _shape_of(found, whole)
+
+
+def _shape_of(found: Inspected, whole: Json) -> Shape:
     config = dict(msgspec.convert(whole.get("Config"), Json))
     host = dict(msgspec.convert(whole.get("HostConfig"), Json))
     for name in _OF_ONE_CONTAINER:
@@ -224,6 +242,13 @@ def seconds(text: str) -> float | None:
         return moment.timestamp() if moment.year > 1 and moment.tzinfo is not None else None
     except ValueError:
         return None
+
+
+def given(config: Json) -> set[str]:
+    """What the environment of a container or a task holds that may be a secret: it is not to be repeated anywhere."""
+    environment = msgspec.convert(config.get("Env"), list[str] | None) or ()
+    values = {one.partition("=")[2] for one in environment}
+    return {value for value in values if len(value) >= SHORTEST_SECRET}
 
 
 def _labels(config: Json) -> dict[str, str]:

@@ -27,9 +27,11 @@ from rollbackd.targets.docker_shape import (
     COMPOSE_NUMBER,
     KEY_LABEL,
     NAME_LABEL,
+    RESTORED_LABEL,
     TARGET_LABEL,
     Inspected,
     Shape,
+    given,
 )
 from rollbackd.targets.kept_releases import Kept
 
@@ -70,6 +72,7 @@ class Swap:
         self._docker, self._clock, self._target, self._plan = docker, clock, target, plan
         self._to, self._bad, self._patience = to, bad, patience
         self._shape = shape(to)
+        docker.hidden |= {secret for kept in (to, bad) if kept is not None for secret in given(shape(kept).config)}
 
     async def bring_up(self) -> None:
         """Have a replacement of each container run, and the container stopped. Raises NotWell."""
@@ -98,7 +101,7 @@ class Swap:
                 continue
             try:
                 await self._start_again(replaced)
-            except (Missing, Refused, EngineFault) as error:
+            except (Permanent, EngineFault) as error:
                 if isinstance(error, EngineFault) and not error.status:
                     raise  # no answer: it will be tried again
                 trouble.append(f"container {replaced.name} could not be started again: {error}")
@@ -129,7 +132,7 @@ class Swap:
         name = self._plan.draft_name(replaced.name)
         found = await self._docker.container(name)
         if found is None:
-            await self._docker.create(name, await self._body(self._to, replaced, key=True))
+            await self._docker.create(name, await self._body(self._to, replaced, KEY_LABEL))
             found = await self._docker.container(name)
         if found is None or found[0].labels.get(KEY_LABEL) != self._plan.key:
             raise Permanent(f"container {name} is in the way: remove it")
@@ -139,10 +142,8 @@ class Swap:
                 await self._docker.connect(network, found[0].id, endpoint)
         return found[0]
 
-    async def _body(self, kept: Kept, replaced: Replaced, *, key: bool) -> Json:
-        labels = {NAME_LABEL: replaced.name, TARGET_LABEL: self._target}
-        if key:
-            labels[KEY_LABEL] = self._plan.key
+    async def _body(self, kept: Kept, replaced: Replaced, key_label: str) -> Json:
+        labels = {NAME_LABEL: replaced.name, TARGET_LABEL: self._target, key_label: self._plan.key}
         if replaced.number is not None:
             labels[COMPOSE_NUMBER] = replaced.number
         named = await self._docker.image(kept.seen.reference)
@@ -181,22 +182,31 @@ class Swap:
                 raise NotWell("it ended, and was removed as it wants to be")
             seen = found[0]
             if (fault := _fault(seen)) is not None:
-                raise NotWell(fault)
+                raise NotWell(self._docker.presentable(fault))
             if seen.state.started != started:
                 ran_since, started = now, seen.state.started
             if seen.well and (seen.health == "healthy" or now - ran_since >= self._patience.stable_for):
                 return
             if now >= ends:
-                raise NotWell(f"it was not well within {self._patience.within:g} s: {_how(seen)}")
+                how = self._docker.presentable(_how(seen))
+                raise NotWell(f"it was not well within {self._patience.within:g} s: {how}")
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def _start_again(self, replaced: Replaced) -> None:
-        found = await self._docker.container(replaced.id) or await self._docker.container(replaced.name)
-        if found is not None:
-            await self._docker.start(found[0].id)
-        elif self._bad is not None:  # one that removes itself when it ends
-            body = await self._body(self._bad, replaced, key=False)
-            await self._docker.start(await self._docker.create(replaced.name, body))
+        """Have it run: as it is or, where it is gone (it removes itself, or was replaced already), made again."""
+        there = await self._docker.container(replaced.id)
+        await self._docker.start(replaced.id if there is not None else await self._made_again(replaced))
+
+    async def _made_again(self, replaced: Replaced) -> str:
+        there = await self._docker.container(replaced.name)
+        labels = there[0].labels if there is not None else {}
+        if there is not None and labels.get(RESTORED_LABEL) == self._plan.key:
+            return there[0].id
+        if self._bad is None:
+            raise Permanent(f"how {self._plan.expect} was made is not kept any more")
+        if there is not None and labels.get(KEY_LABEL) == self._plan.key:
+            await self._docker.remove(there[0].id)
+        return await self._docker.create(replaced.name, await self._body(self._bad, replaced, RESTORED_LABEL))
 
 
 def clash(one: Inspected, other: Inspected) -> bool:

@@ -21,7 +21,7 @@ MOST_NAMES = 1000
 """So many names of releases are remembered, those whose configuration is forgotten included."""
 
 LARGEST_BYTES = 16 * 1024 * 1024
-"""A file beyond that is not ours."""
+"""A file beyond that is not ours: the oldest releases are forgotten before it grows so large."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +121,15 @@ class KeptReleases:
                 return _File()
         try:
             return msgspec.json.decode(raw, type=_File)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Permanent(f"{self._path} is not a file of ours: move it away, and releases are learnt anew") from None
 
     def _write(self, file: _File) -> None:
-        write(self._path, msgspec.json.encode(file))
+        while len(content := msgspec.json.encode(file)) > LARGEST_BYTES:
+            if not file.kept:
+                raise Permanent(f"{self._path} would be larger than {LARGEST_BYTES} bytes")
+            file.kept.pop()
+        write(self._path, content)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -33,6 +33,7 @@ from rollbackd.targets.swarm_service import (
     in_place,
     missing_parts,
     reverted,
+    secrets,
     service,
     tasks,
 )
@@ -154,6 +155,7 @@ class Swarm:
             raise Permanent(f"release {_shown(order.to)} was never seen in place, so its specification is not known")
         if (moved := await self._moved(docker, kept)) is not None:
             raise Permanent(moved)
+        docker.hidden |= secrets(kept.seen.how)
         at = self._clock.now()
         await self._disk.run(lambda: self._keys.begin(order, at, now.mark))
         body = reverted(kept.seen.how, now, {KEY_LABEL: order.key})

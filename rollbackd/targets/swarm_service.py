@@ -12,7 +12,7 @@ from rollbackd.docker.commands import Json, Missing
 from rollbackd.docker.containers import split
 from rollbackd.errors import Permanent
 from rollbackd.targets.docker_engine import Docker
-from rollbackd.targets.docker_shape import OURS, without_nothing
+from rollbackd.targets.docker_shape import OURS, given, understood, without_nothing
 
 _NOT_OF_THE_RELEASE = ("Mode", "UpdateConfig", "RollbackConfig")
 """How many tasks and how they are replaced: whoever scales a service deploys nothing."""
@@ -134,7 +134,8 @@ async def service(docker: Docker, name: str) -> Service | None:
     """The service of that name; None where there is none. Raises EngineFault where this is no manager."""
     params = {"filters": msgspec.json.encode({"name": [name]}).decode(), "status": "1"}
     for shown in await docker.read("/services", list[Shown], params):
-        spec = msgspec.convert(shown.spec, ServiceSpec)
+        with understood("/services"):
+            spec = msgspec.convert(shown.spec, ServiceSpec)
         if spec.name == name:
             return Service(shown, spec, shown.spec)
     return None
@@ -202,6 +203,11 @@ def reverted(old: Json, now: Service, labels: dict[str, str]) -> Json:
     if not template:
         raise Permanent("what is kept of that release is no specification of a service")
     return {**old, "TaskTemplate": template, "Mode": now.spec.mode, "Labels": {**kept, **labels}}
+
+
+def secrets(spec: Json) -> set[str]:
+    """What the tasks are given that is not to be repeated anywhere."""
+    return given(_object(_object(spec.get("TaskTemplate")).get("ContainerSpec")))
 
 
 def _plain_task(task: Json, *, with_image: bool) -> Json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbackd.errors import Permanent
+from rollbackd.errors import Conflict, Permanent
 from rollbackd.targets.base import RevertOrder, Target, TargetChange
 from rollbackd.targets.compose import ADAPTER
 from tests.support.containers import Shop
@@ -155,6 +155,21 @@ async def test_a_revert_that_dies_half_way_is_finished_by_the_same_key(
         assert images(shop) == {"api-1": "v1", "api-2": "v1"}
         assert len(shop.containers) == 2
         assert await again.settled("v1")
+
+
+async def test_where_somebody_deploys_meanwhile_what_was_stopped_runs_again(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed(shop, make(), replicas=2)
+    with monkeypatch.context() as patch:
+        CutOff(patch, 6, heard=True)  # both bad ones are stopped
+        with pytest.raises(Cut):
+            await make().revert(ORDER)
+    shop.deploy("v3", *labels(shop, 1, "hash-v3"), name=f"{shop.name}-api-1")
+    with pytest.raises(Conflict):
+        await make().revert(ORDER)
+    assert images(shop) == {"api-1": "v3", "api-2": "v2"}
+    assert len(shop.containers) == 2
 
 
 async def test_a_deployment_is_finished_once_every_replica_runs_it(make: Make, shop: Shop) -> None:

@@ -9,12 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rollbackd.docker.engine import EngineFault
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder, Target, TargetChange
 from rollbackd.targets.docker import ADAPTER
+from rollbackd.targets.docker_shape import decoded, shape_of
+from rollbackd.targets.kept_releases import LARGEST_BYTES, KeptReleases, Seen
 from tests.support.containers import Shop
 from tests.support.waiting import eventually
 from tests.unit.targets.cutting import Cut, CutOff
@@ -35,6 +38,14 @@ async def make(tmp_path: Path, shop: Shop) -> AsyncIterator[Make]:
     }
     async with making(ADAPTER, usual, tmp_path / "state") as made:
         yield made
+
+
+def seen(called: str, how: dict[str, object]) -> Seen:
+    """A release as it is kept."""
+    return Seen(
+        image=f"sha256:{called}", digest=None, reference=called, called=called,
+        commit=None, fingerprint="", created_at=None, how=how,
+    )  # fmt: skip
 
 
 async def version(target: Target) -> str | None:
@@ -106,10 +117,21 @@ async def test_another_configuration_is_another_release(make: Make, shop: Shop) 
 
 
 async def test_what_is_kept_is_for_the_daemon_alone(make: Make, shop: Shop, tmp_path: Path) -> None:
-    shop.deploy("v1", "--env", "PASSWORD=sesame")
-    await make().current()
-    (file,) = (tmp_path / "state").glob("releases*")
-    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    await deployed(shop, make(), "--env", "PASSWORD=sesame")
+    await make().revert(ORDER)
+    files = [*(tmp_path / "state").iterdir()]
+    assert {file.name for file in files} == {"plan.json", "releases.json", "reverts.jsonl", "reverts.lock"}
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+async def test_releases_too_large_to_keep_are_forgotten_from_the_oldest(tmp_path: Path) -> None:
+    kept = KeptReleases(tmp_path, keep=100)
+    for number in range(5):
+        kept.note(seen(f"v{number}", how={"config": "x" * (LARGEST_BYTES // 4)}))
+    assert [one.version for one in kept.all()] == ["v4", "v3", "v2"]
+    kept.note(seen("v5", how={"config": "x" * LARGEST_BYTES}))
+    assert (kept.all(), kept.problem()) == ([], None)
 
 
 async def test_releases_are_kept_in_bounds(make: Make, shop: Shop) -> None:
@@ -254,6 +276,84 @@ async def test_one_that_removes_itself_is_made_again(make: Make, shop: Shop, tmp
     assert shop.running == {shop.name: f"{shop.repository}:v2"}
 
 
+async def test_what_was_replaced_already_is_made_again_where_the_rest_fails(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bad one is removed, the daemon dies, and what is to take its name ends meanwhile."""
+    shop.deploy("v1", "--volume", f"{tmp_path}:/marks", command=("/bin/sh", "-c", "test -e /marks/b || sleep 1000"))
+    assert await version(make()) == "v1"
+    for at in (None, 2):  # the restoring goes well, or dies once the bad one is made and does not run yet
+        (tmp_path / "b").unlink(missing_ok=True)
+        shop.deploy("v2", "--env", "POOL=1")
+        bad = str(await version(make()))
+        order = RevertOrder(to="v1", expect=bad, key=f"key-{at}")
+        with monkeypatch.context() as patch:
+            CutOff(patch, 4, heard=True)
+            with pytest.raises(Cut):
+                await make().revert(order)
+        (draft,) = shop.containers
+        (tmp_path / "b").touch()
+        shop.engine.docker("kill", draft)
+        if at is not None:
+            with monkeypatch.context() as patch:
+                CutOff(patch, 1 + at, heard=False, error=Cut())
+                with pytest.raises(Cut):
+                    await make().revert(order)
+        for _ in range(2):
+            with pytest.raises(Permanent, match=f"{bad} is in place as before".replace("+", r"\+")):
+                await make().revert(order)
+            assert shop.running == {shop.name: f"{shop.repository}:v2"}
+            assert list(shop.containers) == [shop.name]
+            assert "POOL=1" in shop.inspect()["Config"]["Env"]
+
+
+async def test_what_cannot_be_made_again_is_told(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await deployed(shop, make())
+    with monkeypatch.context() as patch:
+        CutOff(patch, 4, heard=True)
+        with pytest.raises(Cut):
+            await make().revert(ORDER)
+    shop.engine.remove(*shop.containers)
+    kept = KeptReleases(tmp_path / "state", keep=10)
+    (tmp_path / "state" / "releases.json").unlink()
+    kept.note(seen("v1", how={"config": {"Cmd": ["true"]}, "host": {}, "networks": {}}))
+    with pytest.raises(Permanent, match="how v2 was made is not kept any more"):
+        await make().revert(ORDER)
+
+
+async def test_what_the_engine_says_is_told_without_the_environment(make: Make, shop: Shop, tmp_path: Path) -> None:
+    """An engine that cannot start a program repeats the whole of what it was to start."""
+    program = tmp_path / "sesame-7f3a9c"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    shop.deploy("v1", "--env", f"TOKEN={program.name}", "--volume", f"{tmp_path}:/m", command=(f"/m/{program.name}",))
+    assert await version(make()) == "v1"
+    shop.deploy("v2")
+    program.unlink()
+    with pytest.raises(Permanent, match=r"cannot be started: .*/m/\*\*\*") as caught:
+        await make().revert(ORDER)
+    assert program.name not in str(caught.value)
+
+
+async def test_what_an_order_before_stopped_runs_again_where_the_next_one_fails(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shop.deploy("v1", "--volume", f"{tmp_path}:/marks", command=("/bin/sh", "-c", "test -e /marks/b || sleep 1000"))
+    assert await version(make()) == "v1"
+    shop.deploy("v2")
+    with monkeypatch.context() as patch:
+        CutOff(patch, 2, heard=True)
+        with pytest.raises(Cut):
+            await make(overlap=False).revert(ORDER)
+    assert shop.running == {}
+    (tmp_path / "b").touch()
+    with pytest.raises(Permanent, match="v2 is in place as before"):
+        await make(overlap=False).revert(RevertOrder(to="v1", expect="v2", key="another"))
+    assert shop.running == {shop.name: f"{shop.repository}:v2"}
+
+
 # -- refusing
 
 
@@ -316,6 +416,15 @@ async def test_an_engine_that_is_not_there_is_temporary(make: Make, tmp_path: Pa
     ):
         with pytest.raises(Temporary, match="is Docker running"):
             await call
+
+
+HOSTILE = {"Id": "1", "Name": "/x", "Image": "i", "Created": "", "State": {}, "Config": {}, "HostConfig": {"Links": 5}}
+
+
+@pytest.mark.parametrize("raw", [b'{"Id": "\xff"}', b"[" * 100_000, b'{"Id": 1}', b"", msgspec.json.encode(HOSTILE)])
+def test_what_no_engine_answers_is_told_in_our_own_errors(raw: bytes) -> None:
+    with pytest.raises(Permanent, match="what is listening there"):
+        shape_of(*decoded(raw))
 
 
 # -- being cut off
