@@ -1,8 +1,8 @@
 """Revisions of a workload: what Kubernetes itself keeps of earlier pod templates.
 
-A Deployment's are its ReplicaSets, those of the other kinds are ControllerRevisions. `identity` is the hash that the
-controllers gave the template: it stays the same for as long as the revision is kept, while its number grows each time
-the revision is put in place again.
+A Deployment's and a Rollout's are its ReplicaSets, those of the other kinds are ControllerRevisions. `identity` is the
+hash that the controllers gave the template: it stays the same for as long as the revision is kept, while its number
+grows each time the revision is put in place again.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import msgspec
 
 from rollbackd.errors import Permanent
-from rollbackd.kubernetes.kinds import DAEMON_SET, Kind
+from rollbackd.kubernetes.additions import ADDED_FOR_A_TIME, without_additions
+from rollbackd.kubernetes.kinds import DAEMON_SET, ROLLOUT, Kind
 from rollbackd.kubernetes.objects import Meta, read
 from rollbackd.kubernetes.pods import Container, Template
 from rollbackd.kubernetes.workloads import ControllerRevision, ReplicaSet, RevisionData
 
-REVISION = "deployment.kubernetes.io/revision"
-HASH = "pod-template-hash"
 _COMMIT_NOTES = (
     "org.opencontainers.image.revision",
     "app.openshift.io/vcs-ref",
@@ -65,14 +64,16 @@ class Revision:
         return self.annotations.get("kubernetes.io/change-cause")
 
 
-def of_replica_set(found: ReplicaSet) -> Revision | None:
-    """A Deployment's revision; None where the controller has not numbered it yet."""
+def of_replica_set(found: ReplicaSet, kind: Kind) -> Revision | None:
+    """A Deployment's or Rollout's revision; None where the controller has not numbered it yet."""
     meta = found.metadata
-    number = meta.annotations.get(REVISION, "")
-    mark = meta.labels.get(HASH)
+    number = meta.annotations.get(kind.number_note, "")
+    mark = meta.labels.get(kind.pod_label)
     if not (number.isascii() and number.isdigit()) or mark is None:
         return None
-    template = plain_template(read(found.spec.template, dict[str, object], f"ReplicaSet {meta.name}"))
+    template = plain_template(read(found.spec.template, dict[str, object], f"ReplicaSet {meta.name}"), kind)
+    if kind is ROLLOUT:
+        template = without_additions(template, meta.annotations.get(ADDED_FOR_A_TIME, ""))
     return Revision(meta.name, meta.uid, mark, mark, int(number), meta.created_at, meta.annotations, template)
 
 
@@ -86,13 +87,13 @@ def of_controller_revision(found: ControllerRevision, kind: Kind) -> Revision:
     return Revision(meta.name, meta.uid, identity, mark, found.revision, meta.created_at, meta.annotations, template)
 
 
-def plain_template(template: dict[str, object]) -> dict[str, object]:
-    """A pod template without the label that the Deployment controller adds to it."""
+def plain_template(template: dict[str, object], kind: Kind) -> dict[str, object]:
+    """A pod template without the label that the controller adds to it."""
     metadata = template.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(labels, dict):
         return template
-    kept = {name: value for name, value in labels.items() if name != HASH}
+    kept = {name: value for name, value in labels.items() if name != kind.pod_label}
     return {**template, "metadata": {**metadata, "labels": kept}}
 
 

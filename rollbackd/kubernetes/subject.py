@@ -9,14 +9,22 @@ from pydantic import Field, model_validator
 
 from rollbackd.errors import Temporary
 from rollbackd.fields import Duration
+from rollbackd.kubernetes.additions import covers
 from rollbackd.kubernetes.api import Api, NotThere
-from rollbackd.kubernetes.kinds import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, Kind
+from rollbackd.kubernetes.kinds import DAEMON_SET, DEPLOYMENT, ROLLOUT, STATEFUL_SET, Kind
 from rollbackd.kubernetes.kubeconfig import ClusterOptions
+from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.pods import Pod
-from rollbackd.kubernetes.revisions import REVISION, Revision, belongs, of_controller_revision, of_replica_set
+from rollbackd.kubernetes.revisions import (
+    Revision,
+    belongs,
+    of_controller_revision,
+    of_replica_set,
+    plain_template,
+)
 from rollbackd.kubernetes.workloads import ControllerRevision, ReplicaSet, Workload
 
-WORKLOADS = {f"`{kind.option}`": kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)}
+WORKLOADS = {f"`{kind.option}`": kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)}
 """How each kind is written in a configuration."""
 
 
@@ -26,11 +34,13 @@ class WorkloadOptions(ClusterOptions):
     namespace: str | None = Field(default=None, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
     """Where the workload is; left out, the namespace of the kubeconfig's context or of rollbackd's own pod."""
     deployment: str | None = Field(default=None, pattern=r"^[a-z0-9][-a-z0-9.]{0,252}$")
-    """The Deployment's name; one of these three is needed."""
+    """The Deployment's name; one of these four is needed."""
     statefulset: str | None = Field(default=None, pattern=r"^[a-z0-9][-a-z0-9.]{0,252}$")
     """The StatefulSet's name."""
     daemonset: str | None = Field(default=None, pattern=r"^[a-z0-9][-a-z0-9.]{0,252}$")
     """The DaemonSet's name."""
+    rollout: str | None = Field(default=None, pattern=r"^[a-z0-9][-a-z0-9.]{0,252}$")
+    """The name of the Rollout, of Argo Rollouts."""
     timeout: Duration = Field(default=10.0, gt=0)
     """How long the API server may take for one answer."""
 
@@ -43,7 +53,7 @@ class WorkloadOptions(ClusterOptions):
     @property
     def named_workloads(self) -> tuple[str | None, ...]:
         """The names, in the order of WORKLOADS; one of them is there."""
-        return (self.deployment, self.statefulset, self.daemonset)
+        return (self.deployment, self.statefulset, self.daemonset, self.rollout)
 
     @property
     def workload(self) -> tuple[Kind, str]:
@@ -75,9 +85,13 @@ class Subject:
         """The workload's address."""
         return f"{await self.folder()}/{self.name}"
 
-    async def folder(self, plural: str | None = None) -> str:
-        """The address of all workloads of a kind."""
-        return f"/apis/apps/v1/namespaces/{await self.namespace()}/{plural or self.kind.plural}"
+    async def folder(self) -> str:
+        """The address of all workloads of its kind."""
+        return f"/apis/{self.kind.api}/namespaces/{await self.namespace()}/{self.kind.plural}"
+
+    async def _kept(self, plural: str) -> str:
+        """The address of what revisions are kept in."""
+        return f"/apis/apps/v1/namespaces/{await self.namespace()}/{plural}"
 
     async def workload(self) -> Workload | None:
         """The workload; None where there is none."""
@@ -89,19 +103,22 @@ class Subject:
     async def revisions(self, workload: Workload) -> list[Revision]:
         """What is kept, newest first."""
         query = {"labelSelector": workload.spec.selector.text()}
-        if self.kind is DEPLOYMENT:
-            sets, _ = await self.api.all(await self.folder("replicasets"), ReplicaSet, "ReplicaSets", query)
-            own = [of_replica_set(one) for one in sets if belongs(one.metadata, workload.metadata.uid)]
+        if self.kind.in_replica_sets:
+            sets, _ = await self.api.all(await self._kept("replicasets"), ReplicaSet, "ReplicaSets", query)
+            own = [of_replica_set(one, self.kind) for one in sets if belongs(one.metadata, workload.metadata.uid)]
             found = [one for one in own if one is not None]
         else:
-            path = await self.folder("controllerrevisions")
+            path = await self._kept("controllerrevisions")
             kept, _ = await self.api.all(path, ControllerRevision, "ControllerRevisions", query)
             mine = [one for one in kept if belongs(one.metadata, workload.metadata.uid)]
             found = [of_controller_revision(one, self.kind) for one in mine]
         return sorted(found, key=lambda one: one.number, reverse=True)
 
     async def current(self, workload: Workload, revisions: Sequence[Revision]) -> Revision:
-        """The one in place: the newest. Raises NotTakenUp while the controllers have not seen the newest spec."""
+        """The one in place: what the workload's template asks for.
+
+        Raises NotTakenUp while the controllers have not seen the newest spec.
+        """
         found = self._newest(workload, revisions)
         if found is None:
             raise NotTakenUp(f"{await self.what()}: its controllers have not taken up the newest change yet")
@@ -113,9 +130,25 @@ class Subject:
         if self.kind is STATEFUL_SET:
             return next((one for one in revisions if one.own == workload.status.update_revision), None)
         newest = revisions[0]
-        if self.kind is DEPLOYMENT and str(newest.number) != workload.metadata.annotations.get(REVISION):
+        if self.kind is ROLLOUT:
+            found = next((one for one in revisions if one.identity == workload.status.current_pod_hash), None)
+            if found is None or not self._told_by_template(workload, found, revisions):
+                return None
+            newest = found
+        if self.kind.in_replica_sets and str(newest.number) != workload.metadata.annotations.get(self.kind.number_note):
             return None  # one of the two was read before the controller wrote to both
         return newest
+
+    def _told_by_template(self, workload: Workload, found: Revision, revisions: Sequence[Revision]) -> bool:
+        """Whether a Rollout's template may well be that of `found`: not where it is another's.
+
+        Its controller says that it has observed a spec a moment before it says which revision that is.
+        """
+        if workload.spec.workload_ref is not None:
+            return True
+        template = plain_template(read(workload.spec.template, dict[str, object], workload.metadata.name), self.kind)
+        meant = [one for one in revisions if covers(one.template, template)]
+        return not meant or found in meant
 
     # -- pods
 
@@ -123,7 +156,7 @@ class Subject:
         """The workload's pods that run, or will."""
         query = {"labelSelector": workload.spec.selector.text()}
         pods, _ = await self.api.all(f"/api/v1/namespaces/{await self.namespace()}/pods", Pod, "pods", query)
-        owners = {one.uid for one in revisions} if self.kind is DEPLOYMENT else {workload.metadata.uid}
+        owners = {one.uid for one in revisions} if self.kind.in_replica_sets else {workload.metadata.uid}
         return [pod for pod in pods if not pod.over and any(belongs(pod.metadata, uid) for uid in owners)]
 
     async def sample(self, workload: Workload, revision: Revision, most: int) -> list[Pod]:

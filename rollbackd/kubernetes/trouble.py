@@ -9,6 +9,8 @@ from rollbackd.kubernetes.pods import ContainerStatus, Pod
 
 Trouble: TypeAlias = Literal["CrashLoopBackOff", "ImagePullBackOff", "CreateContainerError", "OOMKilled", "NotReady"]
 TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
+OUT_OF_TIME: Final = "ProgressDeadlineExceeded"
+"""What is wrong with a whole workload and not with a pod: the newest revision does not become available in time."""
 
 RECENT_S = 300.0
 """A container that ended within so long may end again. The kubelet waits up to five minutes between two restarts."""

@@ -57,6 +57,11 @@ class Deleted(Generic[T]):
     object: T
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """Nothing changed: the API server says so about once a minute."""
+
+
 class Watch(Generic[T]):
     """Looks at the objects of a kind at a path that match a query, until it is cancelled."""
 
@@ -68,7 +73,7 @@ class Watch(Generic[T]):
         self._lost = 0
         self.fault: str | None = None
 
-    async def run(self) -> AsyncGenerator[Listed[T] | Changed[T] | Deleted[T] | RollbackdError, None]:
+    async def run(self) -> AsyncGenerator[Listed[T] | Changed[T] | Deleted[T] | Quiet | RollbackdError, None]:
         """What is there and how it changes. A fault of the far side is yielded when it begins; then it goes on."""
         while True:
             try:
@@ -98,7 +103,7 @@ class Watch(Generic[T]):
         self._well()
         return Listed(objects, since)
 
-    async def _changes(self, version: str) -> AsyncGenerator[Changed[T] | Deleted[T], None]:
+    async def _changes(self, version: str) -> AsyncGenerator[Changed[T] | Deleted[T] | Quiet, None]:
         """What changes until the watch ends. That its connection breaks off after a while is nothing worth a word."""
         lasts = LASTS_S + random.randrange(30)  # many watches that begin together do not end together
         query = {
@@ -116,8 +121,7 @@ class Watch(Generic[T]):
                 self._well()
                 async with aclosing(self._lines(response.content, lasts + _GRACE_S)) as lines:
                     async for line in lines:
-                        if (change := self._event(line)) is not None:
-                            yield change
+                        yield self._event(line)
         except BrokeOff:
             if opened is None or self._clock.monotonic() - opened < _SHORT_S:
                 raise
@@ -140,7 +144,7 @@ class Watch(Generic[T]):
                     if line.strip():
                         yield line
 
-    def _event(self, line: bytes) -> Changed[T] | Deleted[T] | None:
+    def _event(self, line: bytes) -> Changed[T] | Deleted[T] | Quiet:
         event = read(line, WatchEvent, self._what)
         if event.type == "ERROR":
             status = read(event.object, Status, self._what)
@@ -157,7 +161,7 @@ class Watch(Generic[T]):
             case "DELETED":
                 return Deleted(read(event.object, self._kind, self._what))
             case _:  # BOOKMARK, and what a later version may add
-                return None
+                return Quiet()
 
     def _well(self) -> None:
         if self.fault is not None:

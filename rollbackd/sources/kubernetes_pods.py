@@ -12,9 +12,10 @@ from rollbackd.errors import RollbackdError
 from rollbackd.fields import Duration, Ratio
 from rollbackd.kubernetes.access import Credentials
 from rollbackd.kubernetes.api import Api
+from rollbackd.kubernetes.kinds import out_of_time
 from rollbackd.kubernetes.pods import Pod
 from rollbackd.kubernetes.subject import NotTakenUp, Subject, WorkloadOptions
-from rollbackd.kubernetes.trouble import TROUBLES, Trouble, troubles
+from rollbackd.kubernetes.trouble import OUT_OF_TIME, TROUBLES, troubles
 from rollbackd.model import Alert, AlertStatus, Gauge
 from rollbackd.sources.base import Sink, Source, SourceContext
 from rollbackd.sources.schedule import Schedule
@@ -40,7 +41,7 @@ class KubernetesPods:
     def __init__(self, config: KubernetesPodsConfig, context: SourceContext) -> None:
         self._config, self._service, self._clock = config, context.service, context.clock
         self._commons = context.commons
-        self._told: dict[Trouble, str | None] = {}
+        self._told: dict[str, str | None] = {}
 
     async def run(self, sink: Sink) -> None:
         self._told = {}
@@ -51,25 +52,26 @@ class KubernetesPods:
             while True:
                 await schedule.tick()
                 try:
-                    pods = await self._pods(subject)
+                    pods, late = await self._look(subject)
                 except NotTakenUp:
                     continue  # a rollout begins: whose pods are to be looked at is known in a moment
                 except RollbackdError as error:
                     sink.down(str(error))
                     continue
                 sink.up()
-                await self._tell(sink, pods)
+                await self._tell(sink, pods, late=late)
         finally:
             await api.close()
 
-    async def _pods(self, subject: Subject) -> Sequence[Pod]:
+    async def _look(self, subject: Subject) -> tuple[Sequence[Pod], bool]:
+        """The pods of the release in place, and whether its rollout has run out of time."""
         workload = await subject.workload()
         if workload is None:
-            return ()
+            return (), False
         current = await subject.current(workload, await subject.revisions(workload))
-        return await subject.sample(workload, current, MOST_PODS)
+        return await subject.sample(workload, current, MOST_PODS), out_of_time(workload)
 
-    async def _tell(self, sink: Sink, pods: Sequence[Pod]) -> None:
+    async def _tell(self, sink: Sink, pods: Sequence[Pod], *, late: bool) -> None:
         """An alert for each trouble that begins, changes its severity or ends; the first look says how all stand.
 
         And at each look how many pods are in trouble: that none is, is something seen, too.
@@ -77,10 +79,12 @@ class KubernetesPods:
         now = self._clock.now()
         found = [troubles(pod, now, self._config.not_ready_after) for pod in pods]
         counts = Counter(trouble for one in found for trouble in one)
-        for trouble in TROUBLES:
-            severity = None
-            if counts[trouble]:
-                severity = "critical" if counts[trouble] >= self._config.share * len(pods) else "warning"
+        enough = self._config.share * len(pods)
+        severities: dict[str, str | None] = {
+            name: None if not counts[name] else "critical" if counts[name] >= enough else "warning" for name in TROUBLES
+        }
+        severities[OUT_OF_TIME] = "critical" if late else None
+        for trouble, severity in severities.items():
             if trouble not in self._told or self._told[trouble] != severity:
                 status: AlertStatus = "resolved" if severity is None else "firing"
                 words = severity or self._told.get(trouble) or "critical"

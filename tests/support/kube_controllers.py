@@ -92,7 +92,7 @@ class Controllers:
                 "labels": newest["spec"]["template"]["metadata"]["labels"],
                 "ownerReferences": owner("ReplicaSet", newest["metadata"]),
             }
-            self._store.put("pods", {"metadata": meta, "status": self._pod_status(image, ready=ready)})
+            self._store.put("pods", {"metadata": meta, "status": pod_status(image, self.moved.get(image), ready=ready)})
         if ready:
             self._drop_others(deployment, name)
 
@@ -101,22 +101,6 @@ class Controllers:
         for pod in self._store.all("pods"):
             if pod["metadata"]["ownerReferences"][0]["name"] in others:
                 self._store.delete("pods", pod["metadata"]["name"])
-
-    def _pod_status(self, image: str, *, ready: bool) -> Object:
-        name = image.partition(":")[0]
-        container = {
-            "name": "app",
-            "image": image,
-            "imageID": f"{name}@{self.moved.get(image, digest(image))}",
-            "ready": ready,
-            "restartCount": 0 if ready else 3,
-            "state": {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}},
-        }
-        return {
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": str(ready)}],
-            "containerStatuses": [container],
-        }
 
     def _status(self, deployment: Object, newest: Object | None) -> Object:
         sets = {one["metadata"]["name"] for one in self._own(deployment)}
@@ -133,6 +117,23 @@ class Controllers:
             "updatedReplicas": len(new),
             "availableReplicas": len(ready),
         }
+
+
+def pod_status(image: str, pulled: str | None, *, ready: bool) -> Object:
+    """What a kubelet says of a pod that runs, or crashes. `pulled` is its image's digest, if not the usual one."""
+    container = {
+        "name": "app",
+        "image": image,
+        "imageID": f"{image.partition(':')[0]}@{pulled or digest(image)}",
+        "ready": ready,
+        "restartCount": 0 if ready else 3,
+        "state": {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}},
+    }
+    return {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+        "containerStatuses": [container],
+    }
 
 
 def _complete(deployment: Object) -> bool:

@@ -62,16 +62,16 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """Start all three, and end them."""
     programs = built.programs("kubernetes")
     assert programs is not None, "make built"
-    ports = _free_ports(4)
+    ports = free_ports(4)
     etcd, peer, api, _ = ports
     with ExitStack() as stack:
         urls = [f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peer}"]
-        stack.enter_context(_running(folder, "etcd", _etcd(folder, *urls)))
+        stack.enter_context(running(folder, "etcd", _etcd(folder, *urls)))
         key = folder / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
         (folder / "tokens.csv").write_text(f"{ADMIN},admin,admin,system:masters\n")
         server = [str(programs / "kube-apiserver"), *_api_flags(folder, api, urls[0], key)]
-        stack.enter_context(_running(folder, "kube-apiserver", server))
+        stack.enter_context(running(folder, "kube-apiserver", server))
         found = Cluster(f"https://127.0.0.1:{api}", folder / "certs" / "apiserver.crt", folder, programs / "kubectl")
         _wait_until_ready(found)
         admin = found.kubeconfig(folder / "admin.yaml", ADMIN)
@@ -83,7 +83,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             "--secure-port=0",
             f"--service-account-private-key-file={key}",
         ]
-        stack.enter_context(_running(folder, "kube-controller-manager", manager))
+        stack.enter_context(running(folder, "kube-controller-manager", manager))
         yield found
 
 
@@ -117,7 +117,8 @@ def _api_flags(folder: Path, port: int, etcd: str, key: Path) -> list[str]:
 
 
 @contextmanager
-def _running(folder: Path, name: str, command: Sequence[str]) -> Iterator[None]:
+def running(folder: Path, name: str, command: Sequence[str]) -> Iterator[None]:
+    """A program for the time of a block, with its log in the folder."""
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
@@ -131,7 +132,8 @@ def _running(folder: Path, name: str, command: Sequence[str]) -> Iterator[None]:
                 process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many ports that nothing listens on."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(probe.getsockname()[1]) for probe in probes]

@@ -12,6 +12,7 @@ import yaml
 from aiohttp import web
 
 from tests.support.kube_controllers import Controllers
+from tests.support.kube_rollout_controller import RolloutController
 from tests.support.kube_store import NAMESPACE, Object, Refused, Store
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -24,6 +25,7 @@ class KubeServer:
         self.token = token
         self.store = Store()
         self.controllers = Controllers(self.store)
+        self.rollouts = RolloutController(self.store)
         self.misbehave: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
         self.after_patch: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
         self.denied: set[str] = set()
@@ -39,11 +41,12 @@ class KubeServer:
     async def start(self) -> None:
         """Listen; again on the same port after `stop`."""
         app = web.Application(middlewares=[self._around])
-        for group in ("/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"):
+        for group in ("/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1", "/apis/argoproj.io/v1alpha1"):
             prefix = f"{group}/namespaces/{NAMESPACE}"
             app.router.add_get(f"{prefix}/{{plural}}", self._list)
             app.router.add_get(f"{prefix}/{{plural}}/{{name}}", self._get)
             app.router.add_patch(f"{prefix}/{{plural}}/{{name}}", self._patch)
+            app.router.add_patch(f"{prefix}/{{plural}}/{{name}}/{{part}}", self._patch)
             app.router.add_delete(f"{prefix}/{{plural}}/{{name}}", self._delete)
         app.router.add_post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._review)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -87,6 +90,7 @@ class KubeServer:
             if request.headers.get("Authorization") != f"Bearer {self.token}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
             self.controllers.run()
+            self.rollouts.run()
             return await handler(request)
         except Refused as refused:
             return status(refused.code, refused.reason, str(refused))
@@ -139,9 +143,14 @@ class KubeServer:
         if request.content_type != "application/json-patch+json":
             raise Refused(415, "UnsupportedMediaType", "this is no JSON Patch")
         plural, name = request.match_info["plural"], request.match_info["name"]
-        after = self.store.patch(plural, name, await request.json())
+        operations = await request.json()
+        part = request.match_info.get("part", "")
+        if any(operation["path"].startswith("/status") is not bool(part) for operation in operations[1:]):
+            raise Refused(422, "Invalid", "the status is changed by its subresource, and nothing else is")
+        after = self.store.patch(plural, name, operations)
         self.patched.append(after)
         self.controllers.run()
+        self.rollouts.run()
         if self.after_patch is not None and (answer := await self.after_patch(request)) is not None:
             return answer
         return web.json_response(after)
@@ -157,7 +166,8 @@ class KubeServer:
 
     async def _review(self, request: web.Request) -> web.StreamResponse:
         wanted = (await request.json())["spec"]["resourceAttributes"]
-        allowed = f"{wanted['verb']} {wanted['resource']}" not in self.denied
+        resource = "/".join(filter(None, (wanted["resource"], wanted.get("subresource"))))
+        allowed = f"{wanted['verb']} {resource}" not in self.denied
         return web.json_response({"status": {"allowed": allowed}}, status=201)
 
 

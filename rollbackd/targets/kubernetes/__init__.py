@@ -1,4 +1,4 @@
-"""Target `kubernetes`: a Deployment, StatefulSet or DaemonSet, reverted to a revision that Kubernetes keeps."""
+"""Target `kubernetes`: a Deployment, StatefulSet, DaemonSet or Rollout, reverted to a revision that is kept."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from rollbackd.adapter import Adapter
 from rollbackd.errors import Conflict, Permanent
 from rollbackd.kubernetes.access import Credentials
 from rollbackd.kubernetes.api import Api
-from rollbackd.kubernetes.kinds import STATEFUL_SET, partition
+from rollbackd.kubernetes.kinds import ROLLOUT
 from rollbackd.kubernetes.revisions import Revision
 from rollbackd.kubernetes.subject import WORKLOADS, WorkloadOptions
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
 from rollbackd.targets.disk import Disk
+from rollbackd.targets.kubernetes.argo_rollouts import RolloutSteps, Undo
 from rollbackd.targets.kubernetes.colours import Colours
 from rollbackd.targets.kubernetes.group import Group, Member
 from rollbackd.targets.kubernetes.images import Images
 from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
-from rollbackd.targets.kubernetes.road import IfManaged, Roads
+from rollbackd.targets.kubernetes.road import IfManaged, Road, Roads
 from rollbackd.targets.kubernetes.rollout import Rollouts
 from rollbackd.targets.kubernetes.switching import Switching
 from rollbackd.targets.kubernetes.view import Look, View
@@ -53,6 +54,9 @@ class KubernetesConfig(WorkloadOptions):
 
     Its image's tag, or the pod template's label `app.kubernetes.io/version` (or `version`).
     """
+    rollout_steps: RolloutSteps = "skip"
+    """Of a Rollout alone: whether a release that was promoted before and is put back goes through the steps, pauses and
+    analyses of a new one (`keep`), or is promoted fully at once (`skip`)."""
     if_managed: IfManaged = "owner"
     """What to do about a workload that Argo CD, Flux, Helm or another owner looks after, who would undo a revert.
 
@@ -81,7 +85,9 @@ class Kubernetes:
         self._view = View(self._api, config, memory, self._disk, by=config.version, container=config.container)
         self._clock = context.clock
         self._images = Images(self._view, config.container)
-        straight = Reverter(self._view, context.clock, context.service)
+        straight: Road = Reverter(self._view, context.clock, context.service)
+        if kind is ROLLOUT:
+            straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
         self._roads = Roads(config.if_managed, straight, {})
         self._rollouts = Rollouts(self._view, context.clock, context.service)
 
@@ -126,8 +132,7 @@ class Kubernetes:
         if self._view.kind.progress(look.workload) != "complete":
             return False
         pods = await self._view.pods(look.workload, look.revisions)
-        below = partition(look.workload) if self._view.kind is STATEFUL_SET else 0
-        meant = [pod for pod in pods if _ordinal(pod.metadata.name) >= below]
+        meant = [pod for pod in pods if self._view.kind.counts(look.workload, pod)]
         if not all(self._view.is_of(pod, look.current) for pod in meant):
             return False
         await self._images.check(look, meant)
@@ -140,12 +145,6 @@ class Kubernetes:
         await self._roads.close()
         await self._api.close()
         self._disk.close()
-
-
-def _ordinal(name: str) -> float:
-    """The number at the end of a StatefulSet's pod's name."""
-    number = name.rpartition("-")[2]
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else float("inf")
 
 
 def build(config: KubernetesConfig, context: TargetContext) -> Target:

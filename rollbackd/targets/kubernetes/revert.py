@@ -19,7 +19,7 @@ from rollbackd.kubernetes.api import NotThere, Stale
 from rollbackd.kubernetes.kinds import DEPLOYMENT, STATEFUL_SET
 from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.pods import Pod
-from rollbackd.kubernetes.revisions import REVISION, Revision
+from rollbackd.kubernetes.revisions import Revision
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder
 from rollbackd.targets.kubernetes.noted import spent, with_key
@@ -36,7 +36,7 @@ TAKEN_UP_S = 30.0
 STAY = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
-        REVISION,
+        DEPLOYMENT.number_note,
         "deployment.kubernetes.io/revision-history",
         "deployment.kubernetes.io/desired-replicas",
         "deployment.kubernetes.io/max-replicas",
@@ -52,7 +52,7 @@ class Step(Enum):
     """What is to be done about an order."""
 
     PAUSE = auto()
-    """`expect` is in place and still being rolled out: stop that."""
+    """`expect` is in place and still being rolled out: stop that (Argo Rollouts: abort it)."""
     SWITCH = auto()
     """`expect` is in place: put `to` there."""
     ADOPT = auto()
@@ -62,7 +62,10 @@ class Step(Enum):
 
 
 def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
-    """What is to be done next. Raises Conflict where somebody else deployed or the key is spent."""
+    """What is to be done next. Raises Conflict where somebody else deployed or the key is spent.
+
+    `going`: a rollout of what is in place is still to be stopped.
+    """
     notes = look.workload.metadata.annotations
     keys, paused_by = spent(notes), notes.get(PAUSING)
     if order.key in keys:
@@ -80,7 +83,7 @@ def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
         raise Conflict(f"{look.version} is in place, not {order.expect}: somebody else deployed")
     if paused_by == order.key and not look.workload.spec.paused:
         raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had paused")
-    return Step.PAUSE if going and not look.workload.spec.paused else Step.SWITCH
+    return Step.PAUSE if going else Step.SWITCH
 
 
 class Reverter:
@@ -91,7 +94,7 @@ class Reverter:
 
     async def problems(self, _look: Look, _to: str) -> list[str]:
         """The rights that a revert needs and we lack."""
-        needed = [Right("patch", "apps", self._view.kind.plural, self._view.name)]
+        needed = [Right("patch", self._view.kind.group, self._view.kind.plural, self._view.name)]
         if self._view.kind is STATEFUL_SET:
             needed.append(Right("delete", "", "pods"))
         return await lacking(self._view.api, await self._view.namespace(), needed)
@@ -108,6 +111,7 @@ class Reverter:
         for _ in range(ATTEMPTS):
             look = await self._look()
             going = self._view.kind is DEPLOYMENT and self._view.kind.progress(look.workload) != "complete"
+            going = going and not look.workload.spec.paused
             try:
                 step = judge(order, look, going=going)
             except Conflict:

@@ -13,12 +13,16 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 @dataclass(frozen=True)
 class Right:
-    """To do `verb` to one object, or to all of its kind where `name` is empty. `group` is empty for the core's."""
+    """To do `verb` to one object, or to all of its kind where `name` is empty. `group` is empty for the core's.
+
+    `part` is what of the object, as its `status`; empty for the object itself.
+    """
 
     verb: str
     group: str
     resource: str
     name: str = ""
+    part: str = ""
 
 
 async def lacking(api: Api, namespace: str, rights: Iterable[Right]) -> list[str]:
@@ -26,6 +30,7 @@ async def lacking(api: Api, namespace: str, rights: Iterable[Right]) -> list[str
     found = []
     for right in rights:
         named = {"name": right.name} if right.name else {}
+        named |= {"subresource": right.part} if right.part else {}
         asked = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": right.resource, **named}
         body = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -34,7 +39,7 @@ async def lacking(api: Api, namespace: str, rights: Iterable[Right]) -> list[str
         }
         review = await api.post(_REVIEWS, body, Review, "an access review")
         if not review.status.allowed:
-            place = f"{right.resource} {right.name}".strip()
+            place = " ".join(word for word in (right.resource, right.name, right.part) if word)
             cure = "docs/targets/kubernetes.md lists the rights that are needed"
             found.append(f"we may not {right.verb} {place}: {cure}")
     return found

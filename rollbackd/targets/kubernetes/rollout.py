@@ -9,8 +9,8 @@ import structlog
 
 from rollbackd.aiokit import Clock, RetryPolicy, retry
 from rollbackd.errors import RollbackdError, Temporary
-from rollbackd.kubernetes.revisions import REVISION
-from rollbackd.kubernetes.watch import Changed, Deleted, Listed, Watch
+from rollbackd.kubernetes.kinds import out_of_time
+from rollbackd.kubernetes.watch import Changed, Deleted, Listed, Quiet, Watch
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.model import Phase
 from rollbackd.targets.base import TargetChange
@@ -21,6 +21,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kube
 
 SILENT_S = 150.0
 """A watch in order is never silent for so long."""
+GIVEN_UP_S = 600.0
+"""So long after a rollout has run out of time it is told as failed, which ends the look at its release.
+
+Until then what is seen of the release, as the trouble of its pods, can still be a reason to revert it.
+"""
 
 
 class Rollouts:
@@ -34,17 +39,18 @@ class Rollouts:
         self._known: str | None = None
         self._previous: str | None = None
         self._ended = True
+        self._stuck_at: float | None = None
         self._looked_at: tuple[int, str, str] | None = None
 
     async def changes(self) -> AsyncIterator[TargetChange]:
         """Until cancelled."""
         async with aclosing(self._seen()) as seen:
             async for workload, since in seen:
-                for change in await self._told(workload, since):
+                for change in await self._told(workload, since) if workload is not None else self._overdue():
                     yield change
 
-    async def _seen(self) -> AsyncGenerator[tuple[Workload, float | None], None]:
-        """The workload each time it changed; with it, when it was heard of before."""
+    async def _seen(self) -> AsyncGenerator[tuple[Workload | None, float | None], None]:
+        """The workload each time it changed, with when it was heard of before; None now and then where it did not."""
         while True:
             try:
                 folder, what = await self._view.folder(), await self._view.what()
@@ -62,6 +68,8 @@ class Rollouts:
                                 yield workload, since
                         case Changed(workload, since):
                             yield workload, since
+                        case Quiet():
+                            yield None, None
                         case Deleted():
                             self._looked_at = None
 
@@ -70,8 +78,8 @@ class Rollouts:
         told: list[TargetChange] = []
         marks = (
             workload.metadata.generation,
-            workload.metadata.annotations.get(REVISION, ""),
-            workload.status.update_revision,
+            workload.metadata.annotations.get(self._view.kind.number_note, ""),
+            workload.status.update_revision + workload.status.current_pod_hash,
         )
         if workload.observed and marks != self._looked_at:
             look = await self._look()
@@ -80,18 +88,34 @@ class Rollouts:
             self._looked_at, workload = marks, look.workload
             told += self._started(look, since)
         progress = self._view.kind.progress(workload)
-        if self._known is not None and not self._ended and progress != "going":
-            self._ended = True
-            log.info("rollout_ended", service=self._service, version=self._known, how=progress)
-            phase: Phase = "finished" if progress == "complete" else "failed"
-            told.append(TargetChange(t=self._clock.now(), version=self._known, previous=self._previous, phase=phase))
+        if progress == "stuck" and out_of_time(workload):
+            if self._stuck_at is None and not self._ended:
+                log.warning("rollout_stuck", service=self._service, version=self._known)
+                self._stuck_at = self._clock.monotonic()
+            return told + self._overdue()
+        self._stuck_at = None
+        if progress != "going":
+            told += self._end("finished" if progress == "complete" else "failed")
         return told
+
+    def _overdue(self) -> list[TargetChange]:
+        """That a rollout failed, once it has been out of time for long and nobody reverted it."""
+        late = self._stuck_at is not None and self._clock.monotonic() - self._stuck_at >= GIVEN_UP_S
+        return self._end("failed") if late else []
+
+    def _end(self, phase: Phase) -> list[TargetChange]:
+        """That the rollout ended, unless that was told or there was none."""
+        if self._known is None or self._ended:
+            return []
+        self._ended, self._stuck_at = True, None
+        log.info("rollout_ended", service=self._service, version=self._known, how=phase)
+        return [TargetChange(t=self._clock.now(), version=self._known, previous=self._previous, phase=phase)]
 
     def _started(self, look: Look, since: float | None) -> list[TargetChange]:
         version, first = look.version, self._known is None
         if version == self._known:
             return []
-        self._previous, self._known = self._known, version
+        self._previous, self._known, self._stuck_at = self._known, version, None
         # a rollout that had failed before anybody looked is no news
         self._ended = first and self._view.kind.progress(look.workload) != "going"
         if first:

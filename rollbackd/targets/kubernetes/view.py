@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rollbackd.aiokit import Clock
 from rollbackd.kubernetes.api import Api
+from rollbackd.kubernetes.kinds import DEPLOYMENT
 from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.revisions import Revision, called, plain_template
 from rollbackd.kubernetes.subject import NotTakenUp, Subject, WorkloadOptions
@@ -84,10 +85,10 @@ class View(Subject):
         names = await self.disk.run(
             lambda: self.memory.names(revisions, lambda one: called(one, self._by, self._container))
         )
-        staged = found.spec.paused and template_of(found) != current.template
+        staged = found.spec.paused and self.kind is DEPLOYMENT and template_of(found) != current.template
         return Look(found, revisions, names, current, staged)
 
 
 def template_of(workload: Workload) -> dict[str, object]:
-    """The pod template of a workload, as it came."""
-    return plain_template(read(workload.spec.template, dict[str, object], workload.metadata.name))
+    """The pod template of a Deployment, as it came."""
+    return plain_template(read(workload.spec.template, dict[str, object], workload.metadata.name), DEPLOYMENT)

@@ -121,6 +121,32 @@ async def test_the_daemon_reverts_a_release_whose_pods_crash(shop: Shop, targets
         assert "CrashLoopBackOff" in told.decision.reason
 
 
+async def test_the_daemon_reverts_a_release_that_does_not_become_available_in_time(
+    shop: Shop, targets: Targets
+) -> None:
+    """Its pods never get as far as to crash, as where no node has room for them."""
+    await shop.deploy("v1")
+    await shop.admin("PATCH", shop.path("deployment"), {"spec": {"progressDeadlineSeconds": 2}})
+    await shop.rolled_out(targets(), "v1")
+    where = f"deployment: checkout, namespace: {shop.namespace}, kubeconfig: {shop.kubeconfig}"
+    source = f"{{kubernetes: {{{where}, interval: 1s, not_ready_after: 1h}}}}"
+    block = f"  shop:\n    bake: 10m\n    target: {{kubernetes: {{{where}}}}}\n    sources: [{source}]"
+    async with Inside(shop.folder, block) as daemon:
+        await daemon.until_known(looks=5)
+        shop.kubelet.starts_after = 3600.0
+        await shop.deploy("v2")
+        await eventually_async(lambda: _is_reverting(daemon), within=60)
+        shop.kubelet.starts_after = 0.0
+        rollback = await daemon.ended()
+        assert (rollback.state, rollback.version, rollback.to) == ("verified", "v2", "v1"), rollback.steps
+        (told,) = await daemon.decisions()
+        assert "ProgressDeadlineExceeded" in told.decision.reason
+
+
+async def _is_reverting(daemon: Inside) -> bool:
+    return bool(await daemon.decisions())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_humans_change_is_not_overwritten(
     shop: Shop, targets: Targets, kind: str, monkeypatch: pytest.MonkeyPatch

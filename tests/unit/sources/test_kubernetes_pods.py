@@ -56,7 +56,7 @@ async def looking(server: KubeServer, tmp_path: Path) -> AsyncIterator[tuple[Run
     source = ADAPTER.build(ADAPTER.config.model_validate(settings), SourceContext("shop", clock))
     deploy(server, "v1")
     async with running(source, clock) as (run, sink):
-        await eventually(lambda: len(sink.events) == 6)
+        await eventually(lambda: len(sink.events) == 7)
         sink.events.clear()
         yield run, sink
 
@@ -116,3 +116,22 @@ async def test_while_a_rollout_begins_nothing_is_said(server: KubeServer, lookin
     breaks(server, 4, "shop:v1")
     await run.after(10)
     assert (told(sink), sink.state) == ([], "up")
+
+
+async def test_a_rollout_that_runs_out_of_time_is_critical_until_another_release_is_in_place(
+    server: KubeServer, looking: tuple[Run, RecordingSink]
+) -> None:
+    run, sink = looking
+    server.controllers.stalled = True
+    deploy(server, "v2")
+    server.controllers.off = True
+    stuck = server.store.get("deployments", "shop")
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    stuck["status"]["conditions"] = [late]
+    server.store.put("deployments", stuck)
+    await run.after(10)
+    assert told(sink) == [("ProgressDeadlineExceeded", "firing", "critical")]
+    server.controllers.off = server.controllers.stalled = False
+    deploy(server, "v1")
+    await run.after(10)
+    assert told(sink) == [("ProgressDeadlineExceeded", "resolved", "critical")]

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from rollbackd.errors import Permanent
+from rollbackd.targets.kubernetes import rollout
 from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.rollout import began
 from tests.support.kube_server import status
@@ -138,7 +139,10 @@ async def test_a_rollout_is_started_until_its_pods_are_ready(shop: Shop) -> None
         await eventually(lambda: seen[1:] == [("v2", "v1", "finished")])
 
 
-async def test_a_rollout_that_does_not_come_to_its_end_has_failed(shop: Shop) -> None:
+async def test_a_rollout_that_runs_out_of_time_has_failed_once_nobody_reverted_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as its release is looked at, trouble of its pods is a reason to revert it."""
     shop.deploy("v1")
     async with watching(shop, shop.make()) as seen:
         shop.server.controllers.stalled = True
@@ -147,6 +151,12 @@ async def test_a_rollout_that_does_not_come_to_its_end_has_failed(shop: Shop) ->
         stuck = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
         shop.server.controllers.off = True
         shop.change("status", conditions=[stuck])
+        await eventually(lambda: shop.server.quiet)
+        shop.change("status", readyReplicas=1)
+        await eventually(lambda: shop.server.quiet)
+        assert seen == [("v2", "v1", "started")]
+        monkeypatch.setattr(rollout, "GIVEN_UP_S", 0.0)
+        shop.server.store.put("configmaps", {"metadata": {"name": "of-somebody-else"}})  # brings a bookmark, no change
         await eventually(lambda: seen[1:] == [("v2", "v1", "failed")])
 
 

@@ -1,0 +1,160 @@
+"""Putting an earlier revision of a Rollout back: what people do by `abort`, `undo` and `promote --full`.
+
+Argo Rollouts watches a release until it is promoted, and no longer. While it is on its way it is aborted, so that the
+pods of the last good release have all the traffic at once; then the old template goes back into the spec, or the next
+change of anything would try the bad release again. A release that was promoted before need not prove itself once more.
+Source: argo-rollouts, pkg/kubectl-argo-rollouts/cmd (abort.go, undo.go, promote.go) and rollout/sync.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import structlog
+
+from rollbackd.aiokit import Clock
+from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.kubernetes.api import Stale
+from rollbackd.kubernetes.objects import read
+from rollbackd.kubernetes.subject import NotTakenUp
+from rollbackd.kubernetes.workloads import Workload
+from rollbackd.targets.base import RevertOrder
+from rollbackd.targets.kubernetes.noted import with_key
+from rollbackd.targets.kubernetes.revert import ATTEMPTS, TAKEN_UP_S, Step, judge
+from rollbackd.targets.kubernetes.rights import Right, lacking
+from rollbackd.targets.kubernetes.view import Look, View
+
+RolloutSteps: TypeAlias = Literal["skip", "keep"]
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
+
+
+class Undo:
+    """The straight road of a Rollout."""
+
+    def __init__(self, view: View, clock: Clock, service: str, steps: RolloutSteps) -> None:
+        self._view, self._clock, self._service, self._steps = view, clock, service, steps
+
+    async def problems(self, look: Look, _to: str) -> list[str]:
+        """That its template is kept elsewhere, and the rights that a revert needs and we lack."""
+        kind, name = self._view.kind, self._view.name
+        needed = [
+            Right("patch", kind.group, kind.plural, name),
+            Right("patch", kind.group, kind.plural, name, "status"),
+        ]
+        lacked = await lacking(self._view.api, await self._view.namespace(), needed)
+        return [*_kept_elsewhere(look.workload), *lacked]
+
+    async def settled(self, _look: Look) -> bool:
+        """Nobody else has a say."""
+        return True
+
+    async def close(self) -> None:
+        """There is nothing of its own."""
+
+    async def carry_out(self, order: RevertOrder) -> None:
+        """Go on from wherever the order is."""
+        aborted = False
+        for _ in range(ATTEMPTS):
+            look = await self._look()
+            if aborted and look.version == order.expect and not look.workload.status.abort:
+                raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had aborted")
+            step = judge(order, look, going=_on_its_way(look.workload))
+            for problem in _kept_elsewhere(look.workload):
+                raise Permanent(problem)
+            try:
+                if step is Step.PAUSE:
+                    look = await self._abort(order, look)
+                    step, aborted = Step.SWITCH, True
+                await self._put_back(step, order, look)
+            except Stale:
+                continue
+            await self._finish(order)
+            return
+        raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
+
+    async def _look(self) -> Look:
+        look = await self._view.look_once_taken_up(self._clock)
+        if look is None:
+            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
+        return look
+
+    async def _abort(self, order: RevertOrder, look: Look) -> Look:
+        after = await self._patch(look.workload, [_add("/status/abort", value=True)], part="/status")
+        log.info("rollout_aborted", service=self._service, version=order.expect)
+        # what was aborted is what was looked at, since nobody changed it in between
+        return replace(look, workload=after)
+
+    async def _put_back(self, step: Step, order: RevertOrder, look: Look) -> None:
+        """The old template and the order's key, in one patch. Where the template is there already, the key alone."""
+        workload = look.workload
+        to = look.find(order.to)
+        if to is None:
+            raise Permanent(look.gone(order.to))
+        if step is not Step.FINISH:
+            notes = {**workload.metadata.annotations, **with_key(workload.metadata.annotations, order.key)}
+            operations = [_add("/metadata/annotations", value=notes)]
+            if step is not Step.ADOPT:
+                operations.append(_add("/spec/template", value=to.template))
+                operations += [_add("/spec/paused", value=False)] if workload.spec.paused else []
+            await self._patch(workload, operations)
+        log.info("revision_in_place", service=self._service, version=order.to, was=order.expect, how=step.name.lower())
+
+    # -- a template that is put back goes through all the steps of a new release, unless it is the stable one's
+
+    async def _finish(self, order: RevertOrder) -> None:
+        """Promote it fully, once the controller has taken it up: what is asked for earlier is forgotten then."""
+        while self._steps == "skip":
+            look = await self._taken_up(order)
+            status = look.workload.status
+            if status.current_pod_hash == status.stable_rs or status.promote_full:
+                return
+            if status.abort:
+                raise Conflict(f"the rollout of {order.to} that this revert had begun was aborted")
+            try:
+                await self._patch(look.workload, [_add("/status/promoteFull", value=True)], part="/status")
+            except Stale:
+                continue
+            log.info("rollout_promoted", service=self._service, version=order.to)
+            return
+
+    async def _taken_up(self, order: RevertOrder) -> Look:
+        until = self._clock.monotonic() + TAKEN_UP_S
+        while True:
+            try:
+                look = await self._look()
+            except NotTakenUp:
+                if self._clock.monotonic() > until:
+                    raise
+                continue
+            if look.version != order.to:
+                raise Conflict(f"{look.version} was put in place since {order.to} was put back")
+            return look
+
+    async def _patch(self, workload: Workload, operations: Sequence[Mapping[str, object]], part: str = "") -> Workload:
+        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": workload.metadata.resource_version}
+        what = await self._view.what()
+        path = await self._view.path() + part
+        return read(await self._view.api.patch(path, [guard, *operations], what), Workload, what)
+
+
+def _on_its_way(workload: Workload) -> bool:
+    """Whether there is something to abort: a release that is not promoted yet, beside one that is."""
+    status = workload.status
+    return not status.abort and status.stable_rs not in ("", status.current_pod_hash)
+
+
+def _kept_elsewhere(workload: Workload) -> list[str]:
+    """Why a template cannot be put back, if so, as a sentence."""
+    ref = workload.spec.workload_ref
+    if ref is None:
+        return []
+    return [
+        f"its pod template is that of {ref.kind} {ref.name} (`workloadRef`), which is not changed here: revert it there"
+    ]
+
+
+def _add(path: str, *, value: object) -> Mapping[str, object]:
+    return {"op": "add", "path": path, "value": value}

@@ -1,0 +1,336 @@
+"""Rollouts of Argo Rollouts on the small Kubernetes; tests/system/kubernetes/test_rollouts.py has the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
+from rollbackd.kubernetes.api import Api
+from rollbackd.targets.base import Target
+from tests.support.kube_server import status
+from tests.support.kube_store import digest
+from tests.support.waiting import eventually
+from tests.unit.targets.kube_rollout import TOKEN, Rollout, opened
+from tests.unit.targets.kube_shop import IMAGE, ORDER, in_place
+
+
+@pytest.fixture
+async def rollout(tmp_path: Path) -> AsyncIterator[Rollout]:
+    async with opened(tmp_path) as one:
+        yield one
+
+
+# -- reverting
+
+
+async def test_a_release_on_its_way_is_aborted_and_then_undone(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    target = rollout.make()
+    assert (await in_place(target), rollout.images) == ("v2", ["v1", "v2"])
+    assert (await target.readiness("v1")).ready
+    await target.revert(ORDER)
+    aborted, undone = rollout.server.patched
+    assert aborted["status"]["abort"] is True
+    assert ":v2" in str(aborted["spec"]["template"]), "the abort changes nothing else"
+    assert undone["metadata"]["annotations"]["io.rollbackd/key"] == '["key-1"]'
+    rollout.run()
+    assert await target.settled("v1")
+    assert (rollout.images, rollout.found["status"]["abort"]) == (["v1", "v1"], False)
+    await target.revert(ORDER)
+    assert len(rollout.server.patched) == 2
+
+
+async def test_a_release_that_was_promoted_is_undone_and_the_old_one_promoted(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.promoted("v2")
+    target = rollout.make()
+    await target.revert(ORDER)
+    assert rollout.patches == ["/", "/status"]
+    rollout.run()
+    assert await target.settled("v1")
+
+
+async def test_steps_are_kept_where_that_is_wanted(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.promoted("v2")
+    target = rollout.make(rollout_steps="keep")
+    await target.revert(ORDER)
+    assert rollout.patches == ["/"]
+    rollout.run()
+    assert (rollout.images, await target.settled("v1")) == (["v1", "v2"], False)
+
+
+async def test_a_human_pause_is_lifted(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.promoted("v2")
+    rollout.change("spec", paused=True)
+    target = rollout.make()
+    await target.revert(ORDER)
+    rollout.run()
+    assert (rollout.found["spec"]["paused"], await target.settled("v1")) == (False, True)
+
+
+async def test_what_argo_aborted_itself_is_undone(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    rollout.change("status", abort=True)
+    target = rollout.make()
+    await target.revert(ORDER)
+    assert rollout.patches == ["/"]
+    rollout.run()
+    assert await target.settled("v1")
+
+
+async def test_what_somebody_put_back_is_seen_through(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.promoted("v2")
+    rollout.deploy("v1")
+    target = rollout.make()
+    await target.revert(ORDER)
+    rollout.run()
+    assert (rollout.patches, await target.settled("v1")) == (["/", "/status"], True)
+
+
+async def test_a_tag_that_was_moved_is_no_success(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    target = rollout.make()
+    await target.current()
+    rollout.promoted("v2")
+    rollout.server.rollouts.moved = {f"{IMAGE}:v1": digest("another")}
+    await target.revert(ORDER)
+    rollout.run()
+    with pytest.raises(Permanent, match="tag was moved"):
+        await target.settled("v1")
+
+
+# -- what would keep it from working
+
+
+@pytest.mark.parametrize(
+    ("denied", "told"),
+    [
+        ("patch rollouts", "we may not patch rollouts checkout:"),
+        ("patch rollouts/status", "we may not patch rollouts checkout status:"),
+    ],
+)
+async def test_a_missing_right_is_told(rollout: Rollout, denied: str, told: str) -> None:
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    rollout.server.denied = {denied}
+    (problem,) = (await rollout.make().readiness("v1")).problems
+    assert told in problem
+
+
+async def test_a_template_that_is_kept_elsewhere_is_left_alone(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    rollout.change("spec", workloadRef={"kind": "Deployment", "name": "checkout"})
+    target = rollout.make()
+    (problem,) = (await target.readiness("v1")).problems
+    assert "its pod template is that of Deployment checkout" in problem
+    with pytest.raises(Permanent, match="workloadRef"):
+        await target.revert(ORDER)
+    assert rollout.patches == []
+
+
+# -- somebody else
+
+
+@pytest.mark.parametrize("call", [1, 2])
+async def test_a_humans_change_is_not_overwritten(rollout: Rollout, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """Just before the abort is sent, and just before the old template is."""
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    _at_patch(monkeypatch, call, lambda: rollout.deploy("v3"))
+    with pytest.raises(Conflict, match="v3 is in place"):
+        await rollout.make().revert(ORDER)
+    assert (rollout.image, rollout.found["status"]["phase"]) == ("v3", "Paused")
+
+
+async def test_who_resumes_what_was_aborted_is_left_alone(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    _at_patch(monkeypatch, 2, lambda: rollout.change("status", abort=False))
+    with pytest.raises(Conflict, match="somebody resumed"):
+        await rollout.make().revert(ORDER)
+    assert rollout.image == "v2"
+
+
+async def test_who_aborts_what_was_put_back_is_left_alone(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout.deploy("v1")
+    rollout.promoted("v2")
+    _at_patch(monkeypatch, 2, lambda: rollout.change("status", abort=True))
+    with pytest.raises(Conflict, match="was aborted"):
+        await rollout.make().revert(ORDER)
+
+
+def _at_patch(monkeypatch: pytest.MonkeyPatch, call: int, happens: Callable[[], object]) -> None:
+    """Just before this patch is sent, something happens."""
+    patch, tried = Api.patch, 0
+
+    async def late(self: Api, *arguments: Any) -> bytes:
+        nonlocal tried
+        tried += 1
+        if tried == call:
+            happens()
+        return await patch(self, *arguments)
+
+    monkeypatch.setattr(Api, "patch", late)
+
+
+async def test_a_spec_that_is_observed_but_not_named_yet_is_not_taken_for_the_old_one(rollout: Rollout) -> None:
+    """Or what somebody else puts back would be overwritten in that moment."""
+    rollout.deploy("v0")
+    rollout.promoted("v1")
+    rollout.promoted("v2")
+    target = rollout.make()
+    await target.current()
+    rollout.server.rollouts.hasty = True
+    rollout.deploy("v0")
+    with pytest.raises(Temporary, match="have not taken up"):
+        await target.revert(ORDER)
+    assert rollout.image == "v0"
+
+
+# -- dying and faults, at each call in turn
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("promoted", [False, True])
+async def test_killed_between_any_two_calls_it_reverts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, promoted: bool
+) -> None:
+    answer = Api._answer
+    calls, fatal = 0, 0
+
+    async def mortal(self: Api, *arguments: Any, **more: Any) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == fatal and when == "before":
+            raise Killed
+        got = await answer(self, *arguments, **more)
+        if calls == fatal:
+            raise Killed
+        return got
+
+    monkeypatch.setattr(Api, "_answer", mortal)
+
+    async def once(rollout: Rollout, call: int) -> bool:
+        nonlocal calls, fatal
+        calls, fatal = 0, call
+        died = False
+        try:
+            await rollout.make().revert(ORDER)
+        except Killed:
+            died = True
+        fatal = 0
+        await rollout.make().revert(ORDER)
+        return died
+
+    await _at_each_call(tmp_path, once, promoted=promoted)
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+@pytest.mark.parametrize("fault", ["429", "500", "403", "409", "cut", "garbage"])
+async def test_a_fault_of_the_server_is_got_over(tmp_path: Path, fault: str, promoted: bool) -> None:
+    async def once(rollout: Rollout, call: int) -> bool:
+        calls = 0
+
+        async def misbehave(request: web.Request) -> web.StreamResponse | None:
+            nonlocal calls
+            calls += 1
+            if calls != call:
+                return None
+            if fault == "cut" and request.transport is not None:
+                request.transport.close()
+                return None
+            return web.Response(body=b"\xff{\0") if fault == "garbage" else status(int(fault), "X", TOKEN)
+
+        rollout.server.misbehave = misbehave
+        target = rollout.make()
+        told = ""
+        try:
+            await target.revert(ORDER)
+        except RollbackdError as error:
+            told = str(error)
+        assert TOKEN not in told
+        struck = calls >= call
+        rollout.server.misbehave = None
+        await target.revert(ORDER)
+        return struck
+
+    await _at_each_call(tmp_path, once, promoted=promoted)
+
+
+async def _at_each_call(folder: Path, once: Callable[[Rollout, int], Awaitable[bool]], *, promoted: bool) -> None:
+    """Revert with something happening at the first call, at the second and so on, until it happens no more."""
+    for call in range(1, 40):
+        place = folder / str(call)
+        place.mkdir()
+        async with opened(place) as rollout:
+            rollout.deploy("v1")
+            rollout.deploy("v2")
+            if promoted:
+                rollout.change("status", promoteFull=True)
+            generation = rollout.found["metadata"]["generation"]
+            happened = await once(rollout, call)
+            rollout.run()
+            assert await rollout.make().settled("v1")
+            after = rollout.found
+            assert after["metadata"]["generation"] - generation == 1, "one template was put in place"
+            assert after["status"]["abort"] is False
+            assert after["metadata"]["annotations"]["io.rollbackd/key"] == '["key-1"]'
+        if not happened:
+            break
+    assert call > 4, "it has more calls than that"
+
+
+# -- seeing releases
+
+
+async def test_a_release_is_started_until_it_is_promoted(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    async with _watching(rollout, rollout.make()) as seen:
+        rollout.deploy("v2")
+        await eventually(lambda: seen == [("v2", "v1", "started")])
+        rollout.change("status", promoteFull=True)
+        await eventually(lambda: seen[1:] == [("v2", "v1", "finished")])
+
+
+async def test_a_release_that_is_aborted_has_failed(rollout: Rollout) -> None:
+    rollout.deploy("v1")
+    async with _watching(rollout, rollout.make()) as seen:
+        rollout.deploy("v2")
+        await eventually(lambda: seen == [("v2", "v1", "started")])
+        rollout.change("status", abort=True)
+        await eventually(lambda: seen[1:] == [("v2", "v1", "failed")])
+
+
+@asynccontextmanager
+async def _watching(rollout: Rollout, target: Target) -> AsyncIterator[list[tuple[str, str | None, str]]]:
+    seen: list[tuple[str, str | None, str]] = []
+
+    async def collect() -> None:
+        async for change in target.changes():
+            seen.append((change.version, change.previous, change.phase))  # noqa: PERF401  it never ends
+
+    task = asyncio.create_task(collect())
+    await eventually(lambda: rollout.server.watching and rollout.server.quiet)
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
