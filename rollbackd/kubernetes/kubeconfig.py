@@ -74,7 +74,7 @@ def identity(options: ClusterOptions, environment: Mapping[str, str], pod_folder
         return _from_files([options.kubeconfig], options.context)
     if named := [Path(name) for name in environment.get("KUBECONFIG", "").split(os.pathsep) if name]:
         return _from_files([path for path in named if path.exists()] or named[:1], options.context)
-    if "KUBERNETES_SERVICE_HOST" in environment and (pod_folder / "token").exists():
+    if in_pod(options, environment, pod_folder):
         return _of_pod(environment, pod_folder)
     home = environment.get("HOME")
     if home and (usual := Path(home, ".kube", "config")).exists():
@@ -83,6 +83,12 @@ def identity(options: ClusterOptions, environment: Mapping[str, str], pod_folder
         "no Kubernetes credentials: rollbackd runs in no pod, and there is neither $KUBECONFIG nor ~/.kube/config; "
         "set `kubeconfig`"
     )
+
+
+def in_pod(options: ClusterOptions, environment: Mapping[str, str], pod_folder: Path = POD_FOLDER) -> bool:
+    """Whether it is the service account of the pod that rollbackd runs in."""
+    named = options.kubeconfig is not None or any(environment.get("KUBECONFIG", "").split(os.pathsep))
+    return not named and "KUBERNETES_SERVICE_HOST" in environment and (pod_folder / "token").exists()
 
 
 def _of_pod(environment: Mapping[str, str], folder: Path) -> Identity:

@@ -119,6 +119,11 @@ class SpentKeys:
             return Next.SWITCH
         raise Conflict(f"{current or 'nothing'} is in place, not {order.expect}: somebody else deployed")
 
+    def mark_of(self, key: str) -> str | None:
+        """The mark that this key was begun with; None where it was not."""
+        entry = self._entries().get(key)
+        return entry.mark if entry is not None else None
+
     def begin(self, order: RevertOrder, at: float, mark: str = "") -> None:
         """Remember, on disk, that this order is about to take effect. Again for the same key changes nothing."""
         entries = self._entries()

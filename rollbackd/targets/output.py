@@ -8,7 +8,7 @@ from contextlib import suppress
 from io import FileIO
 
 OUTPUT_LIMIT = 1024 * 1024
-"""How much of a command's standard output is kept, in bytes; what is beyond is read and thrown away."""
+"""How much of a command's standard output is usually kept, in bytes; what is beyond is read and thrown away."""
 
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 5
@@ -30,7 +30,9 @@ def presentable(raw: bytes, secrets: list[str]) -> str:
 class Output:
     """What the command printed: the beginning of its standard output, the end of everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
+        """`limit` is how many bytes of the standard output are kept."""
+        self._limit = limit
         self.kept = bytearray()
         self.tail = bytearray()
         self.overflowed = False
@@ -38,7 +40,7 @@ class Output:
     def add(self, data: bytes, *, keep: bool) -> None:
         self.tail = (self.tail + data)[-_TAIL_BYTES:]
         if keep:
-            room = OUTPUT_LIMIT - len(self.kept)
+            room = self._limit - len(self.kept)
             self.kept += data[:room]
             self.overflowed = self.overflowed or len(data) > room
 

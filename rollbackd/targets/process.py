@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field
 
 from rollbackd.errors import Permanent, RollbackdError, Temporary
 from rollbackd.fields import Duration, Secret
-from rollbackd.targets.output import Output, Pipe, presentable
+from rollbackd.targets.output import OUTPUT_LIMIT, Output, Pipe, presentable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets")
 
@@ -86,11 +86,17 @@ class Finished:
 
 
 class Commands:
-    """Runs one target's commands, each with the same environment in the same folder."""
+    """Runs one target's commands, each with the same environment in the same folder.
 
-    def __init__(self, environment: Mapping[str, str | Secret], directory: Path | None = None) -> None:
+    `keep` is how many bytes of what one prints are kept.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str | Secret], directory: Path | None = None, keep: int = OUTPUT_LIMIT
+    ) -> None:
         self._environment = environment
         self._directory = directory
+        self._keep = keep
 
     async def run(
         self, label: str, command: CommandLine, within: float, variables: Mapping[str, str] | None = None
@@ -102,7 +108,7 @@ class Commands:
         """
         secrets = [value.reveal() for value in self._environment.values() if isinstance(value, Secret)]
         environment = {**self._variables(), **(variables or {})}
-        collected = Output()
+        collected = Output(self._keep)
         pipes = [Pipe(collected, keep=True), Pipe(collected, keep=False)]
         try:
             try:

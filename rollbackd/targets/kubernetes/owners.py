@@ -20,7 +20,10 @@ _CALLED: dict[Tool, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Keeper:
-    """What looks after a workload. `namespace` is its own, where it is known; `kind` that of a controller's object."""
+    """What looks after a workload. `namespace` is its own, where it is known; `kind` that of a controller's object.
+
+    `name` is empty where it is known to be a tool's without naming what of it.
+    """
 
     tool: Tool
     name: str
@@ -35,6 +38,11 @@ class Keeper:
     @property
     def problem(self) -> str:
         """Why we leave the workload alone, as a sentence."""
+        if self.tool == "helm" and not self.name:
+            return (
+                "a Helm release that is not known looks after it: it has Helm's label app.kubernetes.io/managed-by "
+                "and no annotation meta.helm.sh/release-name; roll back by hand, or set `if_managed: revert`"
+            )
         cure = _CALLED[self.tool][1].format(name=self.name) if self.tool in _CALLED else "revert there"
         return f"{self.what} looks after it and would undo the revert: {cure}, or set `if_managed: revert`"
 
@@ -58,4 +66,6 @@ def keeper(meta: Meta) -> Keeper | None:
     if release := notes.get("meta.helm.sh/release-name"):
         return Keeper("helm", release, notes.get("meta.helm.sh/release-namespace"))
     owner = meta.controller
-    return Keeper("controller", owner.name, kind=owner.kind) if owner is not None else None
+    if owner is not None:
+        return Keeper("controller", owner.name, kind=owner.kind)
+    return Keeper("helm", "") if labels.get("app.kubernetes.io/managed-by") == "Helm" else None

@@ -37,7 +37,9 @@ def test_a_new_order_is_carried_out_where_it_finds_what_it_expects(keys: SpentKe
 
 
 def test_an_order_that_began_is_gone_on_with(keys: SpentKeys) -> None:
+    assert keys.mark_of(ORDER.key) is None
     keys.begin(ORDER, AT, "mark")
+    assert keys.mark_of(ORDER.key) == "mark"
     assert keys.judge(ORDER, "v2", "mark") is Next.SWITCH
     assert keys.judge(ORDER, "v1", "new mark") is Next.FINISH
     assert keys.judge(ORDER, None) is Next.SWITCH
