@@ -91,9 +91,15 @@ class Api:
         page = read(await self._answer("GET", path, what, query={**query, "limit": str(most)}), Page, what)
         return [read(item, kind, what) for item in page.items or ()]
 
-    async def patch(self, path: str, operations: Sequence[Mapping[str, object]], what: str) -> bytes:
-        """Apply a JSON Patch (RFC 6902), all or nothing; the object after it."""
-        return await self._answer("PATCH", path, what, body=list(operations), content_type=JSON_PATCH)
+    async def patch(
+        self, path: str, operations: Sequence[Mapping[str, object]], what: str, manager: str | None = None
+    ) -> bytes:
+        """Apply a JSON Patch (RFC 6902), all or nothing; the object after it.
+
+        `manager` is whose the changed fields are from then on, where that is not to be us.
+        """
+        query = {"fieldManager": manager} if manager is not None else None
+        return await self._answer("PATCH", path, what, query=query, body=list(operations), content_type=JSON_PATCH)
 
     async def post(self, path: str, body: Mapping[str, object], kind: type[T], what: str) -> T:
         """Create an object, or ask a question that is put as one."""

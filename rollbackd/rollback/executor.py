@@ -138,7 +138,7 @@ class _Course:
 
     async def _revert(self, rollback: Rollback) -> Next:
         plan = rollback.plan
-        order = RevertOrder(to=plan.to, expect=plan.version, key=plan.key)
+        order = RevertOrder(to=plan.to, expect=plan.version, key=plan.key, reason=plan.reason)
         await self._insist(f"the revert to {plan.to}", self._limits.revert, lambda: self._target.revert(order))
         return "reverted", f"the target accepted {plan.to}; waiting until it is fully in place"
 

@@ -26,12 +26,14 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 class RevertOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Put release `to` in the place of release `expect`.
 
-    `key` names the order itself: the same key always means the same revert.
+    `key` names the order itself: the same key always means the same revert. `reason` is why, in a sentence for people;
+    it may quote what services wrote.
     """
 
     to: str
     expect: str
     key: str
+    reason: str = ""
 
 
 class TargetChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,12 +12,26 @@ from rollbackd.targets.git_history import Stay
 MOST_NAMED = 20
 """How many of the commits that are undone the message names."""
 
+LONGEST_REASON = 500
+"""So much of a reason stands in the message, in characters."""
+
+_INERT = str.maketrans({"[": "(", "]": ")", "#": "No. ", "@": " at ", "*": None})
+
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$)){0,150}[A-Za-z0-9]")
 
 
 def one_line(text: str) -> str:
     """Text fit for a trailer: it neither ends its line nor begins another."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def quoted(reason: str) -> str:
+    """A reason fit for the message: one line, and nothing in it that a server or pipeline would act upon.
+
+    It may quote what services log, such as a `[skip ci]`, a `fixes #7` or somebody's @name.
+    """
+    plain = one_line(reason).translate(_INERT)
+    return plain if len(plain) <= LONGEST_REASON else f"{plain[:LONGEST_REASON]}..."
 
 
 def branch_of(key: str) -> str:
@@ -40,6 +54,7 @@ def message(service: str, order: RevertOrder, good: Stay, path: str, undone: Seq
         f"Revert {service} to {to}",
         "",
         f"rollbackd judged release {bad} of {service} to be bad.",
+        *([f"Because: {quoted(order.reason)}"] if order.reason.strip() else []),
         f"{what} is again exactly what it was at commit {good.last} (release {to}).",
     ]
     if undone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -117,10 +118,10 @@ def _api_flags(folder: Path, port: int, etcd: str, key: Path) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, name: str, command: Sequence[str]) -> Iterator[None]:
-    """A program for the time of a block, with its log in the folder."""
+def running(folder: Path, name: str, command: Sequence[str], **variables: str) -> Iterator[None]:
+    """A program for the time of a block; what it says is in `NAME.log`."""
     with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **variables})
         try:
             yield
         finally:
@@ -159,7 +160,8 @@ class Admin:
 
     async def __call__(self, method: str, path: str, body: object = None, *, patch: str = "merge") -> Any:
         """The object in the answer. Raises AssertionError for a refusal."""
-        headers = {"Content-Type": f"application/{patch}-patch+json"} if method == "PATCH" else {}
+        kind = "apply-patch+yaml" if patch == "apply" else f"{patch}-patch+json"
+        headers = {"Content-Type": f"application/{kind}"} if method == "PATCH" else {}
         async with self._session.request(method, path, json=body, headers=headers, ssl=self._trust) as response:
             answer = await response.json()
             assert response.status < 300, answer

@@ -41,8 +41,7 @@ class KubeServer:
     async def start(self) -> None:
         """Listen; again on the same port after `stop`."""
         app = web.Application(middlewares=[self._around])
-        for group in ("/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1", "/apis/argoproj.io/v1alpha1"):
-            prefix = f"{group}/namespaces/{NAMESPACE}"
+        for prefix in (f"/api/v1/namespaces/{NAMESPACE}", f"/apis/{{group}}/{{version}}/namespaces/{NAMESPACE}"):
             app.router.add_get(f"{prefix}/{{plural}}", self._list)
             app.router.add_get(f"{prefix}/{{plural}}/{{name}}", self._get)
             app.router.add_patch(f"{prefix}/{{plural}}/{{name}}", self._patch)

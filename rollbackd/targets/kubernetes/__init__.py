@@ -19,13 +19,12 @@ from rollbackd.kubernetes.subject import WORKLOADS, WorkloadOptions
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange, TargetContext
 from rollbackd.targets.disk import Disk
-from rollbackd.targets.kubernetes import helm
 from rollbackd.targets.kubernetes.argo_rollouts import RolloutSteps, Undo
 from rollbackd.targets.kubernetes.colours import Colours
 from rollbackd.targets.kubernetes.group import Group, Member
 from rollbackd.targets.kubernetes.images import Images
 from rollbackd.targets.kubernetes.memory import Memory
-from rollbackd.targets.kubernetes.ownership import OwnersConfig
+from rollbackd.targets.kubernetes.ownership import OwnersConfig, over
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
 from rollbackd.targets.kubernetes.road import IfManaged, Road, Roads
@@ -92,8 +91,8 @@ class Kubernetes:
         straight: Road = Reverter(self._view, context.clock, context.service)
         if kind is ROLLOUT:
             straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
-        over_helm = helm.opens(config.owners.helm, config, self._view, straight, self._disk, context)
-        self._roads = Roads(config.if_managed, straight, {"helm": over_helm})
+        roads = over(config.owners, config, self._view, straight, context)
+        self._roads = Roads(config.if_managed, straight, roads)
         self._rollouts = Rollouts(self._view, context.clock, context.service)
 
     async def current(self) -> Release | None:

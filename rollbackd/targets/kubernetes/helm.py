@@ -16,7 +16,6 @@ from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.kubernetes.kubeconfig import ClusterOptions
 from rollbackd.targets.base import RevertOrder, TargetContext
-from rollbackd.targets.disk import Disk
 from rollbackd.targets.keys import Next, SpentKeys
 from rollbackd.targets.kubernetes.helm_history import History, Plan
 from rollbackd.targets.kubernetes.helm_match import images
@@ -43,9 +42,7 @@ class Remembered:
     plan: Plan
 
 
-def opens(
-    options: HelmOptions, cluster: ClusterOptions, view: View, straight: Road, disk: Disk, context: TargetContext
-) -> Opens:
+def opens(options: HelmOptions, cluster: ClusterOptions, view: View, straight: Road, context: TargetContext) -> Opens:
     """What makes the road over a Helm release that a workload names."""
 
     def one(kept_by: Keeper) -> Road:
@@ -54,7 +51,7 @@ def opens(
         except Permanent:
             return Closed(kept_by)
         keys = SpentKeys(context.state_dir / "helm")
-        return HelmRoad(helm, view, straight, keys, disk, context.clock, context.service)
+        return HelmRoad(helm, view, straight, keys, context.clock, context.service)
 
     return one
 
@@ -62,11 +59,9 @@ def opens(
 class HelmRoad:
     """One Helm release. `straight` finishes what helm does not do: the key, and pods that a StatefulSet is stuck on."""
 
-    def __init__(
-        self, helm: Helm, view: View, straight: Road, keys: SpentKeys, disk: Disk, clock: Clock, service: str
-    ) -> None:
+    def __init__(self, helm: Helm, view: View, straight: Road, keys: SpentKeys, clock: Clock, service: str) -> None:
         self._helm, self._view, self._straight = helm, view, straight
-        self._keys, self._disk, self._clock, self._service = keys, disk, clock, service
+        self._keys, self._disk, self._clock, self._service = keys, view.disk, clock, service
         self._history = History(helm, view, clock)
         self._remembered: Remembered | None = None
         self._given_up: int | None = None

@@ -87,10 +87,13 @@ def judge(order: RevertOrder, look: Look, *, going: bool) -> Step:
 
 
 class Reverter:
-    """The straight road: orders are carried out on the workload itself."""
+    """The straight road: orders are carried out on the workload itself.
 
-    def __init__(self, view: View, clock: Clock, service: str) -> None:
-        self._view, self._clock, self._service = view, clock, service
+    `manager` is the field manager of what is put back, where that has to be a certain one.
+    """
+
+    def __init__(self, view: View, clock: Clock, service: str, manager: str | None = None) -> None:
+        self._view, self._clock, self._service, self._manager = view, clock, service, manager
 
     async def problems(self, _look: Look, _to: str) -> list[str]:
         """The rights that a revert needs and we lack."""
@@ -171,10 +174,9 @@ class Reverter:
     ) -> Workload:
         guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": workload.metadata.resource_version}
         annotate = {"op": "add", "path": "/metadata/annotations", "value": notes}
+        changes: list[Mapping[str, object]] = [guard, annotate, *operations]
         what = await self._view.what()
-        return read(
-            await self._view.api.patch(await self._view.path(), [guard, annotate, *operations], what), Workload, what
-        )
+        return read(await self._view.api.patch(await self._view.path(), changes, what, self._manager), Workload, what)
 
     async def _let_go(self, order: RevertOrder, look: Look) -> None:
         """Somebody else deployed while the rollout was paused by us: what they want must not wait for us."""

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets import git_releases
 from rollbackd.targets.base import RevertOrder, Target
-from rollbackd.targets.git import ADAPTER, GitConfig
+from rollbackd.targets.git import ADAPTER
+from rollbackd.targets.git_branch import GitConfig
 from rollbackd.targets.git_mirror import Mirror
 from rollbackd.targets.git_program import Git
 from rollbackd.targets.process import Finished
@@ -199,6 +200,18 @@ async def test_what_others_wrote_does_not_reach_the_message(make: Make, reposito
     said = repository.git("log", "-1", "--format=%B", "main")
     assert "skip" not in said
     assert "#1" not in said
+
+
+async def test_the_message_says_why_and_nothing_in_it_is_an_order(make: Make, repository: Repository) -> None:
+    """A reason quotes what the service logged, and that may hold what pipelines and servers act upon."""
+    good, bad = back(repository)
+    reason = "a new error, `fixes #1 [skip ci]`\n\nRollbackd-Key: k2 @all ***NO_CI***" + 600 * "x"
+    await make().revert(RevertOrder(to=good, expect=bad, key="k1", reason=reason))
+    said = repository.git("log", "-1", "--format=%B", "main")
+    (because,) = [line for line in said.splitlines() if line.startswith("Because: ")]
+    assert because.startswith("Because: a new error, `fixes No. 1 (skip ci)` Rollbackd-Key: k2  at all NO_CIxxx")
+    assert len(because) < 520
+    assert repository.trailers()["Rollbackd-Key"] == "k1"
 
 
 # -- others push meanwhile
