@@ -7,7 +7,10 @@ can be read by the daemon's user alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -94,6 +97,11 @@ class KeptReleases:
         file = self._read()
         if file.kept and file.kept[0].seen == seen:
             return file.kept[0]
+        with self._alone():
+            return self._note(seen)
+
+    def _note(self, seen: Seen) -> Kept:
+        file = self._read()
         version = file.names.get(seen.identity) or _name(seen, file.names)
         kept = Kept(version=version, seen=seen)
         file.names[seen.identity] = version
@@ -111,6 +119,18 @@ class KeptReleases:
         except Permanent as error:
             return str(error)
         return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the file is changed: after a reload, the target of the configuration before may still look."""
+        with own_errors():
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _read(self) -> _File:
         with own_errors():

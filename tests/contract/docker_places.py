@@ -169,6 +169,7 @@ class SwarmPlace(EnginePlace):
     def deploy(self, version: str) -> None:
         if self._is_there:
             self.service.deploy(version)
+            self.service.wait()  # what was there before is gone, too
         else:
             self.service.create(version)
 

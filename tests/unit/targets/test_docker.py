@@ -120,9 +120,26 @@ async def test_what_is_kept_is_for_the_daemon_alone(make: Make, shop: Shop, tmp_
     await deployed(shop, make(), "--env", "PASSWORD=sesame")
     await make().revert(ORDER)
     files = [*(tmp_path / "state").iterdir()]
-    assert {file.name for file in files} == {"plan.json", "releases.json", "reverts.jsonl", "reverts.lock"}
+    assert {file.name for file in files} == {
+        "plan.json",
+        "releases.json",
+        "releases.lock",
+        "reverts.jsonl",
+        "reverts.lock",
+    }
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+async def test_two_that_look_at_the_same_time_forget_nothing(tmp_path: Path) -> None:
+    """As after a reload, while the target of the configuration before still looks."""
+
+    def look(who: str) -> None:
+        for number in range(30):
+            KeptReleases(tmp_path, keep=100).note(seen(f"{who}{number}", how={}))
+
+    await asyncio.gather(*(asyncio.to_thread(look, who) for who in "ab"))
+    assert len(KeptReleases(tmp_path, keep=100).all()) == 60
 
 
 async def test_releases_too_large_to_keep_are_forgotten_from_the_oldest(tmp_path: Path) -> None:
