@@ -24,7 +24,7 @@ from rollbackd.targets.kubernetes.colours import Colours
 from rollbackd.targets.kubernetes.group import Group, Member
 from rollbackd.targets.kubernetes.images import Images
 from rollbackd.targets.kubernetes.memory import Memory
-from rollbackd.targets.kubernetes.ownership import OwnersConfig, over
+from rollbackd.targets.kubernetes.ownership import Owners, OwnersConfig
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
 from rollbackd.targets.kubernetes.road import IfManaged, Road, Roads
@@ -91,8 +91,8 @@ class Kubernetes:
         straight: Road = Reverter(self._view, context.clock, context.service)
         if kind is ROLLOUT:
             straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
-        roads = over(config.owners, config, self._view, straight, context)
-        self._roads = Roads(config.if_managed, straight, roads)
+        self._owners = Owners(config.owners, config, self._view, straight, context)
+        self._roads = Roads(config.if_managed, straight, self._owners.over, self._owners.claim)
         self._rollouts = Rollouts(self._view, context.clock, context.service)
 
     async def current(self) -> Release | None:
@@ -127,7 +127,8 @@ class Kubernetes:
         workload = await self._view.workload()
         if workload is None:
             raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
-        await self._roads.of(workload).carry_out(order)
+        road = await self._roads.of(workload)
+        await road.carry_out(order)
 
     async def settled(self, to: str) -> bool:
         look = await self._view.look()
@@ -140,13 +141,15 @@ class Kubernetes:
         if not all(self._view.is_of(pod, look.current) for pod in meant):
             return False
         await self._images.check(look, meant)
-        return await self._roads.of(look.workload).settled(look)
+        road = await self._roads.of(look.workload)
+        return await road.settled(look)
 
     def changes(self) -> AsyncIterator[TargetChange]:
         return self._rollouts.changes()
 
     async def close(self) -> None:
         await self._roads.close()
+        await self._owners.close()
         await self._api.close()
         self._disk.close()
 

@@ -10,7 +10,7 @@ from rollbackd.kubernetes.objects import Meta
 Tool: TypeAlias = Literal["argocd", "flux_kustomization", "flux_helm_release", "helm", "controller"]
 
 _CALLED: dict[Tool, tuple[str, str]] = {
-    "argocd": ("Argo CD application", "roll the application back"),
+    "argocd": ("Argo CD application", "configure `owners.argocd`, or roll the application back"),
     "flux_kustomization": ("Flux kustomization", "revert the commit it applies"),
     "flux_helm_release": ("Flux Helm release", "revert the commit it applies"),
     "helm": ("Helm release", "use `helm rollback {name}`"),

@@ -14,7 +14,8 @@ async def problems(view: View, to: str, roads: Roads) -> list[str]:
     if look is None:
         return [f"nothing is deployed: there is no {await view.what()}"]
     workload = look.workload
-    found = await roads.of(workload).problems(look, to)
+    road = await roads.of(workload)
+    found = await road.problems(look, to)
     if look.staged:
         found.append("the Deployment is paused with a pod template that was never rolled out: somebody prepares it")
     if view.kind is not DEPLOYMENT and workload.spec.update_strategy.type == "OnDelete":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 from rollbackd.errors import Permanent
@@ -33,6 +33,9 @@ class Road(Protocol):
 Opens: TypeAlias = Callable[[Keeper], Road]
 """Makes the road over one owner; nothing is asked before it is used."""
 
+Claims: TypeAlias = Callable[[Workload], Awaitable[Keeper | None]]
+"""Asks the owners that are configured whether a workload is theirs that bears no mark of theirs alone."""
+
 
 class Closed:
     """No road: somebody looks after the workload, and we know no way over them."""
@@ -56,14 +59,19 @@ class Closed:
 class Roads:
     """Which road leads to a workload: `straight`, or by tool `over` the owner that it names itself."""
 
-    def __init__(self, if_managed: IfManaged, straight: Road, over: Mapping[Tool, Opens]) -> None:
-        self._if_managed, self._straight, self._over = if_managed, straight, over
+    def __init__(self, if_managed: IfManaged, straight: Road, over: Mapping[Tool, Opens], claims: Claims) -> None:
+        self._if_managed, self._straight, self._over, self._claims = if_managed, straight, over, claims
         self._opened: dict[Keeper, Road] = {}
 
-    def of(self, workload: Workload) -> Road:
-        """The road to it as it is now: an owner may come and go."""
+    async def of(self, workload: Workload) -> Road:
+        """The road to it as it is now: an owner may come and go. Raises what asking the owners raises."""
+        if self._if_managed == "revert":
+            return self._straight
         kept_by = keeper(workload.metadata)
-        if kept_by is None or self._if_managed == "revert":
+        if kept_by is None or not kept_by.name:
+            # charts that Argo CD renders bear Helm's label, and there is no release of Helm's
+            kept_by = await self._claims(workload) or kept_by
+        if kept_by is None:
             return self._straight
         if kept_by not in self._opened:
             known = self._over.get(kept_by.tool) if self._if_managed == "owner" else None

@@ -1,0 +1,331 @@
+"""The road over Argo CD: the application that looks after a workload is rolled back by Argo CD's own API.
+
+Argo CD refuses to roll back while it syncs by itself, and would undo the rollback if it did not. So automated sync is
+turned off first, and stays off until somebody turns it on again: what git says is still the bad release.
+Source: https://argo-cd.readthedocs.io/en/stable/user-guide/commands/argocd_app_rollback/ and Rollback and Patch in
+server/application/application.go of argoproj/argo-cd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from rollbackd.aiokit import Clock
+from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.kubernetes.workloads import Workload
+from rollbackd.targets.base import RevertOrder, TargetContext
+from rollbackd.targets.disk import Disk
+from rollbackd.targets.keys import Next, SpentKeys
+from rollbackd.targets.kubernetes.argocd_above import find, parted, turns_on_again
+from rollbackd.targets.kubernetes.argocd_api import ArgoApi, ArgoCDOptions, Query
+from rollbackd.targets.kubernetes.argocd_history import History, Place
+from rollbackd.targets.kubernetes.argocd_objects import (
+    NOTE,
+    Answer,
+    Application,
+    Live,
+    Manifest,
+    Note,
+    Synced,
+    Windows,
+)
+from rollbackd.targets.kubernetes.owners import Keeper
+from rollbackd.targets.kubernetes.road import Road
+from rollbackd.targets.kubernetes.view import Look, View
+
+INSTANCE = "app.kubernetes.io/instance"
+"""The label by which Argo CD tracked by default before 3.0, and which Helm charts set as well."""
+MOST_NAMED = 10
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
+
+
+class ArgoCD:
+    """One Argo CD: who of its applications looks after a workload, and the road over that one."""
+
+    def __init__(self, options: ArgoCDOptions, view: View, context: TargetContext) -> None:
+        self._api, self._view, self._context = ArgoApi(options), view, context
+
+    def road(self, kept_by: Keeper) -> Road:
+        """The road over one application."""
+        return ArgoCDRoad(self._api, self._view, self._context, kept_by.name)
+
+    async def claims(self, workload: Workload) -> Keeper | None:
+        """The application that the label INSTANCE names, where Argo CD says that it looks after this very workload.
+
+        Raises Permanent where the token may not know.
+        """
+        tracked = workload.metadata.labels.get(INSTANCE, "")
+        if not tracked:
+            return None
+        name, namespace = parted(tracked)
+        app = await find(self._api, name, namespace)
+        if app is None:
+            scope = f"*/{namespace}/{name}" if namespace else f"*/{name}"
+            if not await may(self._api, "get", scope):
+                raise Permanent(
+                    f"its label {INSTANCE} may name Argo CD application {name}, which the token may not see: "
+                    "docs/targets/argocd.md lists the rights that are needed"
+                )
+            return None
+        if not is_listed(app, self._view.kind.name, workload) or not await is_live(
+            self._api, app, self._view.kind.name, workload
+        ):
+            return None
+        return Keeper("argocd", tracked)
+
+    async def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        await self._api.close()
+
+
+class ArgoCDRoad:
+    """Orders are carried out on the application; what is in place is told by the workload."""
+
+    def __init__(self, api: ArgoApi, view: View, context: TargetContext, tracked: str) -> None:
+        self._api, self._view = api, view
+        self._clock: Clock = context.clock
+        self._service = context.service
+        self._disk: Disk = view.disk
+        self._keys = SpentKeys(context.state_dir)
+        self._name, self._namespace = parted(tracked)
+        self._path = f"/api/v1/applications/{quote(self._name, safe='')}"
+        self._query: Query = [("appNamespace", self._namespace)] if self._namespace else []
+        self._history = History(api, self._path, self._query)
+        self._what = f"application {self._name}"
+
+    # -- whether it would work
+
+    async def problems(self, look: Look, to: str) -> list[str]:
+        """What Argo CD says is in the way, and the rights that the token lacks."""
+        found = [await self._disk.run(self._keys.problem)]
+        try:
+            app = await self._app()
+            await self._check(app, look.workload)
+            found += [await self._closed(), await turns_on_again(self._api, app) if app.is_automated else None]
+            place = self._place(look.workload)
+            await self._history.entry(app, look, place, to)
+            for action in ("update", "sync"):
+                if not await may(self._api, action, self._scope(app)):
+                    found.append(
+                        f"the token for Argo CD may not {action} {self._what}: "
+                        "docs/targets/argocd.md lists the rights that are needed"
+                    )
+        except Permanent as error:
+            found.append(str(error))
+        if look.workload.spec.paused:
+            found.append("the Deployment is paused, which a sync of Argo CD's does not change: resume it")
+        return [problem for problem in found if problem is not None]
+
+    async def settled(self, _look: Look) -> bool:
+        """Whether Argo CD's operation is over. Raises Permanent where it was our rollback and did not succeed."""
+        app = await self._app()
+        if app.under_way is not None:
+            return False
+        state, note = app.status.operation_state, app.note
+        if state is None or note is None or state.phase not in ("Failed", "Error"):
+            return True
+        entry = next((one for one in app.status.history if one.id == note.id), None)
+        sync = state.operation.sync
+        if entry is None or sync is None or not sync.same(entry):
+            return True
+        raise Permanent(f"Argo CD could not roll {self._what} back: {' '.join(state.message.split())[:300]}")
+
+    async def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        await self._api.close()
+
+    # -- the revert
+
+    async def carry_out(self, order: RevertOrder) -> None:
+        """Go on from wherever the order is."""
+        async with self._keys.exclusive(self._disk):
+            app = await self._app()  # before the workload: an operation that is over by now has changed that already
+            look = await self._view.look_once_taken_up(self._clock)
+            if look is None:
+                raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
+            if look.staged:
+                raise Conflict(
+                    "the Deployment is paused with a template that was never rolled out: somebody prepares it"
+                )
+            await self._check(app, look.workload)
+            if self._is_accepted(order, app):
+                return
+            mark = f"{app.metadata.uid} {app.newest}"
+            try:
+                step = await self._disk.run(lambda: self._keys.judge(order, look.version, mark))
+            except Conflict:
+                self._tell_what_stays(order, app)
+                raise
+            if step is Next.SWITCH:
+                await self._switch(order, look, app, mark)
+            elif step is Next.ADOPT:
+                await self._disk.run(lambda: self._keys.begin(order, self._clock.now(), mark))
+            if step is not Next.NOTHING:
+                await self._disk.run(lambda: self._keys.finish(order, self._clock.now()))
+
+    @staticmethod
+    def _is_accepted(order: RevertOrder, app: Application) -> bool:
+        """Whether this order's rollback is under way: the workload is still what it was until Argo CD gets to it."""
+        note, under_way = app.note, app.under_way
+        if note is None or note.key != order.key or under_way is None or under_way.sync is None:
+            return False
+        entry = next((one for one in app.status.history if one.id == note.id), None)
+        return entry is not None and under_way.sync.same(entry)
+
+    async def _switch(self, order: RevertOrder, look: Look, app: Application, mark: str) -> None:
+        if look.workload.spec.paused:
+            raise Permanent("the Deployment is paused, which a sync of Argo CD's does not change: resume it")
+        if app.under_way is not None:
+            raise Temporary(f"an operation on Argo CD {self._what} is running already")
+        if app.is_automated and app.note is not None and app.note.key == order.key:
+            raise Conflict(f"somebody turned auto-sync of {self._what} on again, which this revert had turned off")
+        if (closed := await self._closed()) is not None:
+            raise Temporary(closed)
+        if app.is_automated and (why := await turns_on_again(self._api, app)) is not None:
+            raise Permanent(why)
+        entry = await self._history.entry(app, look, self._place(look.workload), order.to)
+        await self._disk.run(lambda: self._keys.begin(order, self._clock.now(), mark))
+        after = await self._prepared(order, app, entry)
+        if after.newest != app.newest or after.under_way is not None:
+            raise Temporary(f"Argo CD synced {self._what} meanwhile")
+        body = {"name": self._name, "id": entry.id, "prune": False, "dryRun": False}
+        await self._api.post(f"{self._path}/rollback", body | dict(self._query), self._what)
+        self._tell(order, app, look.workload, entry)
+
+    async def _prepared(self, order: RevertOrder, app: Application, entry: Synced) -> Application:
+        """The application with automated sync off and a note of the order on it.
+
+        The patch holds what it was worked out from: Argo CD refuses it where that is no longer so.
+        """
+        why = f"rollbackd: release {order.expect} of {self._service} was bad, and this went back to {order.to}"
+        earlier = app.note.automated if app.note is not None else None
+        note = Note(key=order.key, id=entry.id, why=why, automated=app.automated if app.is_automated else earlier)
+        patch: list[Mapping[str, object]] = [
+            {"op": "test", "path": "/metadata/uid", "value": app.metadata.uid},
+        ]
+        if app.status.operation_state is not None:
+            began = app.status.operation_state.started_at
+            patch.append({"op": "test", "path": "/status/operationState/startedAt", "value": began})
+        if app.is_automated:
+            patch += [
+                {"op": "test", "path": "/spec/syncPolicy/automated", "value": app.automated},
+                {"op": "remove", "path": "/spec/syncPolicy/automated"},
+            ]
+        if not app.metadata.annotations:
+            patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+        noted = msgspec.json.encode(note).decode()
+        patch.append({"op": "add", "path": f"/metadata/annotations/{NOTE.replace('/', '~1')}", "value": noted})
+        body = {"name": self._name, "patchType": "json", "patch": msgspec.json.encode(patch).decode()}
+        after = await self._api.patch(self._path, body | dict(self._query), Application, self._what)
+        if after.is_automated:
+            raise Temporary(f"auto-sync of {self._what} is still on, though it was turned off")
+        if app.is_automated:
+            self._tell_off("auto_sync_turned_off", order, app.automated or {})
+        return after
+
+    def _tell(self, order: RevertOrder, app: Application, workload: Workload, entry: Synced) -> None:
+        mine = (self._view.kind.name, workload.metadata.namespace, workload.metadata.name)
+        others = [
+            f"{one.kind} {one.name}"
+            for one in app.status.resources
+            if one.group == "apps" and (one.kind, one.namespace, one.name) != mine
+        ]
+        log.info(
+            "application_rolled_back",
+            service=self._service,
+            application=self._name,
+            version=order.to,
+            was=order.expect,
+            entry=entry.id,
+            revision=", ".join(entry.which),
+            others=others[:MOST_NAMED],
+            how_many_others=len(others),
+        )
+
+    def _tell_what_stays(self, order: RevertOrder, app: Application) -> None:
+        """Somebody else deployed after this order turned automated sync off: that is theirs to turn on again."""
+        note = app.note
+        if note is not None and note.key == order.key and note.automated is not None and not app.is_automated:
+            self._tell_off("auto_sync_stays_off", order, note.automated)
+
+    def _tell_off(self, event: str, order: RevertOrder, automated: Mapping[str, object]) -> None:
+        command = turn_on(self._name, self._namespace, automated)
+        log.warning(
+            event,
+            service=self._service,
+            application=self._name,
+            key=order.key,
+            until=f"a human turns it on again: {command}",
+        )
+
+    # -- what Argo CD says
+
+    async def _app(self) -> Application:
+        return await self._api.get(self._path, Application, self._what, self._query)
+
+    async def _check(self, app: Application, workload: Workload) -> None:
+        """Raises Permanent where the application does not look after this very workload."""
+        kind = self._view.kind.name
+        if not is_listed(app, kind, workload) or not await is_live(self._api, app, kind, workload):
+            raise Permanent(
+                f"Argo CD {self._what} does not look after this {kind} {workload.metadata.name}, as its marks say: "
+                "is `owners.argocd.url` the Argo CD of this cluster?"
+            )
+
+    async def _closed(self) -> str | None:
+        """That sync windows allow no sync now, as a sentence."""
+        windows = await self._api.get(f"{self._path}/syncwindows", Windows, self._what, self._query)
+        if windows.can_sync:
+            return None
+        return f"the sync windows of {self._what} allow no sync now: wait, or let them allow `manualSync`"
+
+    def _place(self, workload: Workload) -> Place:
+        return Place(self._view.kind.name, workload.metadata.namespace, workload.metadata.name)
+
+    def _scope(self, app: Application) -> str:
+        """What its rights are given for."""
+        inside = f"{self._namespace}/" if self._namespace else ""
+        return f"{app.spec.project}/{inside}{self._name}"
+
+
+async def may(api: ArgoApi, action: str, scope: str) -> bool:
+    """Whether the token has this right on applications."""
+    path = f"/api/v1/account/can-i/applications/{action}/{quote(scope, safe='/*')}"
+    return (await api.get(path, Answer, "the token's rights")).value == "yes"
+
+
+def is_listed(app: Application, kind: str, workload: Workload) -> bool:
+    """Whether a workload of this name is one of the application's resources."""
+    return app.lists("apps", kind, workload.metadata.namespace, workload.metadata.name)
+
+
+async def is_live(api: ArgoApi, app: Application, kind: str, workload: Workload) -> bool:
+    """Whether it is this very workload: another cluster may have one of the same name."""
+    meta = workload.metadata
+    query = [
+        ("group", "apps"),
+        ("version", "v1"),
+        ("kind", kind),
+        ("namespace", meta.namespace),
+        ("resourceName", meta.name),
+        *([("appNamespace", app.metadata.namespace)] if app.metadata.namespace else []),
+    ]
+    what = f"{kind} {meta.name} of application {app.metadata.name}"
+    live = await api.get(f"/api/v1/applications/{quote(app.metadata.name, safe='')}/resource", Live, what, query)
+    try:
+        return msgspec.json.decode(live.manifest, type=Manifest).metadata.uid == meta.uid
+    except (msgspec.MsgspecError, RecursionError):
+        raise Permanent(f"Argo CD's answer about {what} cannot be read") from None
+
+
+def turn_on(name: str, namespace: str | None, automated: Mapping[str, object]) -> str:
+    """The command that turns automated sync on again as it was."""
+    options = {"prune": "--auto-prune", "selfHeal": "--self-heal", "allowEmpty": "--allow-empty"}
+    extra = [option for field, option in options.items() if automated.get(field) is True]
+    whole = f"{namespace}/{name}" if namespace else name
+    return " ".join(["argocd app set", whole, "--sync-policy automated", *extra])
