@@ -41,6 +41,8 @@ class KubernetesPods:
     def __init__(self, config: KubernetesPodsConfig, context: SourceContext) -> None:
         self._config, self._service, self._clock = config, context.service, context.clock
         self._commons = context.commons
+        kind, name = config.workload
+        self._workload = f"{kind.name} {name}"
         self._told: dict[str, str | None] = {}
 
     async def run(self, sink: Sink) -> None:
@@ -88,11 +90,21 @@ class KubernetesPods:
             if trouble not in self._told or self._told[trouble] != severity:
                 status: AlertStatus = "resolved" if severity is None else "firing"
                 words = severity or self._told.get(trouble) or "critical"
-                await sink.emit(Alert(t=now, service=self._service, name=trouble, status=status, severity=words))
+                await sink.emit(
+                    Alert(
+                        t=now,
+                        service=self._service,
+                        name=trouble,
+                        status=status,
+                        severity=words,
+                        instance=self._workload,
+                    )
+                )
                 self._told[trouble] = severity
         if pods:
             many = float(sum(map(bool, found)))
-            await sink.emit(Gauge(t=now, service=self._service, name="pods_in_trouble", value=many))
+            gauge = f"pods in trouble of {self._workload}"
+            await sink.emit(Gauge(t=now, service=self._service, name=gauge, value=many))
 
 
 def build(config: KubernetesPodsConfig, context: SourceContext) -> Source:

@@ -75,7 +75,8 @@ async def test_a_few_crashing_pods_are_a_warning_and_a_quarter_is_critical(
     deploy(server, "v1", replicas=8)
     breaks(server, 1, "shop:v1")
     await run.after(10)
-    assert [one.value for one in sink.of(Gauge)] == [1]
+    assert [(one.name, one.value) for one in sink.of(Gauge)] == [("pods in trouble of Deployment shop", 1)]
+    assert {one.instance for one in sink.of(Alert)} == {"Deployment shop"}, "another workload's end ends this one not"
     assert told(sink) == [("CrashLoopBackOff", "firing", "warning")]
     breaks(server, 2, "shop:v1")
     await run.after(10)
