@@ -150,8 +150,7 @@ class Shape(msgspec.Struct, frozen=True):
         kept = {name: text for name, text in labels.items() if not name.startswith((COMPOSE, OURS))}
         config = {**self.config, "Labels": kept}
         config.pop("Image", None)
-        what = without_nothing([config, self.host, self.networks])
-        return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
+        return hashed([config, self.host, self.networks])
 
     @property
     def seen(self) -> Inspected:
@@ -246,8 +245,8 @@ def seconds(text: str) -> float | None:
 
 def given(config: Json) -> set[str]:
     """What the environment of a container or a task holds that may be a secret: it is not to be repeated anywhere."""
-    environment = msgspec.convert(config.get("Env"), list[str] | None) or ()
-    values = {one.partition("=")[2] for one in environment}
+    environment = config.get("Env")
+    values = {str(one).partition("=")[2] for one in environment} if isinstance(environment, list) else set()
     return {value for value in values if len(value) >= SHORTEST_SECRET}
 
 
@@ -274,11 +273,21 @@ def _endpoint(shown: Json, found: Inspected) -> Json:
     return kept
 
 
-def without_nothing(value: object) -> object:
-    """The value without what says nothing: engines differ in whether they write out what was not asked for."""
+def hashed(value: object) -> str:
+    """A hash that two objects of the API share where they ask for the same. Raises Permanent for one nested too deeply.
+
+    Engines differ in whether they write out what was not asked for, so what says nothing is left out.
+    """
+    try:
+        return hashlib.sha256(msgspec.json.encode(_without_nothing(value), order="deterministic")).hexdigest()
+    except RecursionError:
+        raise Permanent("what was answered is nested as no Docker engine answers: what is listening there?") from None
+
+
+def _without_nothing(value: object) -> object:
     if isinstance(value, dict):
-        kept = {str(name): without_nothing(one) for name, one in value.items()}
+        kept = {str(name): _without_nothing(one) for name, one in value.items()}
         return {name: one for name, one in kept.items() if one not in (None, "", 0, False, [], {})}
     if isinstance(value, list):
-        return [without_nothing(one) for one in value]
+        return [_without_nothing(one) for one in value]
     return value

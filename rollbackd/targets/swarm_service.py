@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from rollbackd.docker.commands import Json, Missing
 from rollbackd.docker.containers import split
 from rollbackd.errors import Permanent
 from rollbackd.targets.docker_engine import Docker
-from rollbackd.targets.docker_shape import OURS, given, understood, without_nothing
+from rollbackd.targets.docker_shape import OURS, given, hashed, understood
 
 _NOT_OF_THE_RELEASE = ("Mode", "UpdateConfig", "RollbackConfig")
 """How many tasks and how they are replaced: whoever scales a service deploys nothing."""
@@ -134,11 +133,16 @@ async def service(docker: Docker, name: str) -> Service | None:
     """The service of that name; None where there is none. Raises EngineFault where this is no manager."""
     params = {"filters": msgspec.json.encode({"name": [name]}).decode(), "status": "1"}
     for shown in await docker.read("/services", list[Shown], params):
-        with understood("/services"):
-            spec = msgspec.convert(shown.spec, ServiceSpec)
-        if spec.name == name:
-            return Service(shown, spec, shown.spec)
+        found = read(shown)
+        if found.spec.name == name:
+            return found
     return None
+
+
+def read(shown: Shown) -> Service:
+    """The service that was shown. Raises Permanent where no manager would show it so."""
+    with understood("/services"):
+        return Service(shown, msgspec.convert(shown.spec, ServiceSpec), shown.spec)
 
 
 async def tasks(docker: Docker, name: str) -> list[Task]:
@@ -152,12 +156,12 @@ def fingerprint(spec: Json) -> str:
     labels = _object(spec.get("Labels"))
     kept["Labels"] = {name: text for name, text in labels.items() if not name.startswith(OURS)}
     kept["TaskTemplate"] = _plain_task(_object(spec.get("TaskTemplate")), with_image=False)
-    return _hash(kept)
+    return hashed(kept)
 
 
 def same_task(task: Json, template: Json) -> bool:
     """Whether a task runs what the template asks for."""
-    return _hash(_plain_task(task, with_image=True)) == _hash(_plain_task(template, with_image=True))
+    return hashed(_plain_task(task, with_image=True)) == hashed(_plain_task(template, with_image=True))
 
 
 def in_place(found: Sequence[Task], service: Service) -> bool:
@@ -221,7 +225,3 @@ def _plain_task(task: Json, *, with_image: bool) -> Json:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(without_nothing(value), order="deterministic")).hexdigest()
