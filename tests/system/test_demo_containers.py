@@ -63,10 +63,9 @@ def test_a_demo_that_is_stopped_takes_its_container_along(engine: DockerEngine, 
     assert name not in there(engine)
 
 
-@pytest.mark.parametrize("on", ["docker", "swarm"])
-def test_without_an_engine_it_says_so(place: Place, on: str) -> None:
+def test_without_an_engine_it_says_so(place: Place) -> None:
     place.environment["DOCKER_HOST"] = f"unix://{place.folder}/nobody.sock"
-    with place.start("--target", on) as demo:
+    with place.start("--target", "docker") as demo:
         out, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert "is Docker running?" in " ".join(out.split())

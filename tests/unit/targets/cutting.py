@@ -16,7 +16,7 @@ class Cut(Exception):
 
 
 class CutOff:
-    """At the `at`th call with an effect, `error` is raised: before the engine hears of it, or after it `heard`.
+    """At the `at`th call with an effect (never at 0), `error` is raised: before the engine hears of it, or after it `heard`.
 
     With `instead`, that is done right before the call, and nothing is raised.
     """
@@ -32,6 +32,7 @@ class CutOff:
     ) -> None:
         original = Commands.call
         self.calls = 0
+        self.made: list[tuple[Method, str]] = []
 
         async def call(
             commands: Commands,
@@ -42,6 +43,7 @@ class CutOff:
             within: float = ANSWER_WITHIN_S,
         ) -> bytes:
             self.calls += method != "GET"
+            self.made += [] if method == "GET" else [(method, path)]
             now = method != "GET" and self.calls == at
             if now and instead is not None:
                 await asyncio.to_thread(instead)
