@@ -139,8 +139,11 @@ class Containers:
         else:
             drafts = await docker.containers(f"{TARGET_LABEL}={self._choice.shown}")
             names = [self._choice.name, *(one.id for one in drafts if DRAFT in one.shown)]
-        found = [await docker.container(name) for name in names]
-        return [one for one in found if one is not None]
+        found = [one for name in names if (one := await docker.container(name)) is not None]
+        if self._choice.name is not None:
+            # where nothing has that name, an engine takes it for the beginning of an id: `db` may be anybody's
+            found = [one for one in found if one[0].shown == self._choice.name or DRAFT in one[0].shown]
+        return found
 
     async def _known(self, docker: Docker, member: Member, *, newest: bool) -> Member:
         """The container with its release. Only the newest one's is new: others are on their way out."""
@@ -205,7 +208,8 @@ class Containers:
                 if step is not Next.ADOPT:
                     await self._replace(docker, order, scene, plan)
             except Conflict:
-                await self._tidy(docker, scene)  # what we began nobody wants any more
+                if scene.members:  # without them, what we began may be all that runs
+                    await self._tidy(docker, scene)
                 if plan is not None and plan.is_for(order):
                     await self._run_again(docker, plan, scene)
                 raise

@@ -22,6 +22,7 @@ async def problems(docker: Docker, to: Kept, members: Sequence[Inspected]) -> li
         found = [
             *await _image(docker, to),
             *await _networks(docker, to, wanted),
+            *await _host_of_network(docker, to, wanted),
             *await _volumes(docker, to, wanted),
             *_ports(to, wanted, listed, members),
             *_dependents(listed, members),
@@ -43,6 +44,14 @@ async def _image(docker: Docker, to: Kept) -> list[str]:
 async def _networks(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
     missing = (wanted.attached.networks or {}).keys() - await docker.networks()
     return [f"{to.version} was in network {name}, which is gone" for name in sorted(missing)]
+
+
+async def _host_of_network(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
+    """Whether the container is there in whose network it lived."""
+    kind, _, other = wanted.host.network.partition(":")
+    if kind != "container" or await docker.container(other) is not None:
+        return []
+    return [f"{to.version} lived in the network of container {other[:12]}, which is gone: it was made again, perhaps"]
 
 
 async def _volumes(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:

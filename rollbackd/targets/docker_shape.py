@@ -161,18 +161,29 @@ class Shape(msgspec.Struct, frozen=True):
         return msgspec.convert(whole, Inspected)
 
     def body(self, image: str, labels: Mapping[str, str], volumes: Iterable[str]) -> Json:
-        """What `POST /containers/create` takes; `volumes` are further `volume:destination`.
+        """What `POST /containers/create` takes.
+
+        `volumes` are the volumes without a name of the container it replaces, as `volume:destination`: those that it has
+        a place for are taken over.
 
         One network alone, as engines before 25.0 take no more; it is to be connected to the others after that.
         """
         first = self.first_network
         networks = {} if first is None else {first: self.networks[first]}
-        binds = [*(msgspec.convert(self.host.get("Binds"), list[str] | None) or ()), *volumes]
+        data = {where: volume for volume, _, where in (one.partition(":") for one in volumes)}
+        mounts = [
+            {**one, "Source": data.pop(str(one.get("Target")))} if _takes(one, data) else one
+            for one in msgspec.convert(self.host.get("Mounts"), list[Json] | None) or ()
+        ]
+        binds = [
+            *(msgspec.convert(self.host.get("Binds"), list[str] | None) or ()),
+            *(f"{volume}:{where}" for where, volume in data.items() if where in _names(self.config.get("Volumes"))),
+        ]
         return {
             **self.config,
             "Image": image,
             "Labels": {**_labels(self.config), **labels},
-            "HostConfig": {**self.host, "Binds": binds},
+            "HostConfig": {**self.host, "Binds": binds, "Mounts": mounts},
             "NetworkingConfig": {"EndpointsConfig": networks},
         }
 
@@ -220,6 +231,8 @@ def _shape_of(found: Inspected, whole: Json) -> Shape:
         name: text for name, text in found.labels.items() if not name.startswith(OURS) and name != COMPOSE_NUMBER
     }
     host["Binds"] = [bind for bind in found.host.binds or () if not _ANONYMOUS.fullmatch(bind.partition(":")[0])]
+    if found.host.mounts:
+        host["Mounts"] = [_mount(one) for one in found.host.mounts]
     host["Links"] = _links(msgspec.convert(host.get("Links"), list[str] | None))
     networks = {} if shares else (found.attached.networks or {})
     return Shape(config, host, {name: _endpoint(one or {}, found) for name, one in networks.items()})
@@ -260,6 +273,21 @@ def _links(links: list[str] | None) -> list[str] | None:
         return None
     pairs = (link.partition(":") for link in links)
     return [f"{other.lstrip('/')}:{alias.rpartition('/')[2]}" for other, _, alias in pairs]
+
+
+def _mount(mount: Json) -> Json:
+    """A mount without the volume that is named by no one: Compose writes down which one it took over."""
+    anonymous = mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(str(mount.get("Source", "")))
+    return {name: one for name, one in mount.items() if name != "Source" or not anonymous}
+
+
+def _takes(mount: Json, data: Mapping[str, str]) -> bool:
+    return mount.get("Type") == "volume" and not mount.get("Source") and mount.get("Target") in data
+
+
+def _names(value: object) -> set[str]:
+    """The names in an object of the API; none where it is no object."""
+    return {str(name) for name in value} if isinstance(value, dict) else set()
 
 
 def _endpoint(shown: Json, found: Inspected) -> Json:

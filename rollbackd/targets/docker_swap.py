@@ -148,10 +148,7 @@ class Swap:
             labels[COMPOSE_NUMBER] = replaced.number
         named = await self._docker.image(kept.seen.reference)
         image = kept.seen.reference if named is not None and named.id == kept.seen.image else kept.seen.image
-        made = shape(kept)
-        wanted = made.config.get("Volumes") or {}
-        taken = [volume for volume in replaced.volumes if volume.partition(":")[2] in _names(wanted)]
-        return made.body(image, labels, taken)
+        return shape(kept).body(image, labels, replaced.volumes)
 
     def _both_can_run(self, bad: Inspected) -> bool:
         return self._patience.overlap and not clash(bad, self._shape.seen)
@@ -216,11 +213,6 @@ def clash(one: Inspected, other: Inspected) -> bool:
     if "host" in (one.host.network, other.host.network):
         return True  # what it listens on, nobody says
     return bool(_addresses(one) & _addresses(other))
-
-
-def _names(value: object) -> set[str]:
-    """The names in an object of the API; none where it is no object."""
-    return {str(name) for name in value} if isinstance(value, dict) else set()
 
 
 def _addresses(found: Inspected) -> set[tuple[str, str]]:

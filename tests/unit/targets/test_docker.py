@@ -83,6 +83,21 @@ async def test_nothing_is_deployed_where_there_is_no_container(make: Make) -> No
     assert "nothing is deployed" in problem or "never seen" in problem
 
 
+async def test_the_beginning_of_an_id_is_no_name(make: Make, shop: Shop) -> None:
+    """Between `docker rm db` and `docker run --name db`, an engine takes `db` for that."""
+    assert await make(container=shop.deploy("v1")[:4]).current() is None
+
+
+async def test_where_compose_took_a_volume_over_it_is_the_same_release(make: Make, shop: Shop) -> None:
+    target = make()
+    shop.deploy("v1", "--mount", "type=volume,target=/data")
+    assert await version(target) == "v1"
+    volume = shop.inspect()["Mounts"][0]["Name"]
+    shop.adopt_volume(volume)
+    shop.deploy("v1", "--mount", f"type=volume,source={volume},target=/data")
+    assert await version(target) == "v1"
+
+
 async def test_a_moved_tag_is_another_release(make: Make, shop: Shop) -> None:
     target = make()
     names = []
@@ -229,9 +244,10 @@ async def test_where_both_want_one_port_the_bad_one_stops_first(make: Make, shop
     assert list(shop.containers) == [shop.name]
 
 
-async def test_data_without_a_name_stays(make: Make, shop: Shop) -> None:
+@pytest.mark.parametrize("option", ["--volume=/data", "--mount=type=volume,target=/data"])
+async def test_data_without_a_name_stays(make: Make, shop: Shop, option: str) -> None:
     target = make()
-    await deployed(shop, target, "--volume", "/data")
+    await deployed(shop, target, option)
     shop.engine.docker("exec", shop.name, "touch", "/data/order-1")
     await target.revert(ORDER)
     assert shop.engine.docker("exec", shop.name, "sh", "-c", "echo /data/*") == "/data/order-1"
@@ -428,6 +444,16 @@ async def test_not_ready_while_another_lives_in_its_network(make: Make, shop: Sh
     assert "sidecar" in problem
 
 
+async def test_not_ready_without_the_container_in_whose_network_it_lived(make: Make, shop: Shop) -> None:
+    target = make()
+    shop.deploy("v3", name=f"{shop.name}-vpn")
+    await deployed(shop, target, "--network", f"container:{shop.name}-vpn", bad=("--env", "A=1"))
+    assert (await target.readiness("v1")).ready
+    shop.deploy("v3", name=f"{shop.name}-vpn")
+    (problem,) = (await target.readiness("v1")).problems
+    assert "which is gone" in problem
+
+
 async def test_an_engine_that_is_not_there_is_temporary(make: Make, tmp_path: Path) -> None:
     target = make(host=f"unix://{tmp_path}/nobody.sock")
     for call in (
@@ -563,6 +589,24 @@ async def test_what_a_dead_order_left_is_known_and_goes_with_the_next(
     assert not await make().settled("v2")
     await make().revert(RevertOrder(to="v1", expect="v2", key="another"))
     assert list(shop.containers) == [shop.name]
+
+
+async def test_what_alone_still_runs_is_left_alone_by_another_order(
+    make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bad one is removed, and what is to take its name does not have it yet."""
+    await deployed(shop, make())
+    with monkeypatch.context() as patch:
+        CutOff(patch, 4, heard=True)
+        with pytest.raises(Cut):
+            await make().revert(ORDER)
+    before = shop.running
+    assert len(before) == 1
+    with pytest.raises(Conflict):
+        await make().revert(RevertOrder(to="v1", expect="v2", key="another"))
+    assert shop.running == before
+    await make().revert(ORDER)
+    assert shop.running == {shop.name: f"{shop.repository}:v1"}
 
 
 # -- seeing deployments
