@@ -1,13 +1,16 @@
 """How long a revert takes: from the order until the platform accepted it, and until it has settled.
 
 The peers are what people type: for a Swarm service `docker service rollback`, for a container `docker stop`, `rm` and
-`run`. Ours and the peer take turns, v2 is deployed before each, and figures are medians. Both are asked by the same
-`settled` whether all that runs is v1. *Back* is when the first container of v1 ran.
+`run`, for a Deployment `kubectl rollout undo --to-revision`. Ours and the peer take turns, v2 is deployed before each,
+and figures are medians. Both are asked by the same `settled` whether all that runs is v1. *Back* is when the first
+container of v1 ran.
 
 Ours waits until a container without a health check has run for two seconds (`stable_for`) before the bad one goes, and
 `docker run` looks at nothing. So *back* is what can be compared there, and *settled* is what certainty costs.
 
-Needs dockerd, docker, busybox and the right to start a dockerd; nothing is pulled, and nothing is left behind.
+Containers need dockerd, docker, busybox and the right to start a dockerd. The Deployment, of two pods, is on a real API
+server with its real controllers and a kubelet that runs nothing, which says at once that a pod is ready; it needs etcd,
+openssl and `make built`. What is not there is left out; nothing is pulled, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,9 +38,14 @@ import structlog
 
 from rollbackd import registry
 from rollbackd.aiokit import SystemClock
+from rollbackd.errors import Temporary
 from rollbackd.targets.base import RevertOrder, Target, TargetContext
+from tests.support import built
+from tests.support.kube_real import ADMIN, Cluster, administering, cluster
+from tests.support.kube_shop import IMAGE, Shop, manifest, opened
 
 NAME = "rollbackd-bench-shop"
+PLATFORMS = ("swarm", "docker", "kubernetes")
 QUICK = ("--stop-signal", "SIGKILL")
 """What runs ends at once: how long a service takes to stop is the same for both."""
 
@@ -85,7 +94,7 @@ class Engine:
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """An engine that is a swarm's only manager, with images of v1 and v2."""
+    """An engine of our own, with images of v1 and v2."""
     with tempfile.TemporaryDirectory(prefix="rollbackd-bench-") as name:
         folder = Path(name)
         one = Engine(folder)
@@ -94,9 +103,6 @@ def engine() -> Iterator[Engine]:
         with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:
                 _until(lambda: process.poll() is None and _answers(one), 40, "dockerd does not answer")
-                with socket.create_server(("127.0.0.1", 0)) as server:
-                    address = f"127.0.0.1:{server.getsockname()[1]}"
-                one.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
                 for version in ("v1", "v2"):
                     one.image(version, folder)
                 yield one
@@ -133,10 +139,11 @@ class Subject:
     """A platform: how v1 and v2 come there, what the peer does, and our target."""
 
     name: str
-    settings: dict[str, object]
 
-    def __init__(self, engine: Engine) -> None:
-        self.docker, self.engine = engine.docker, engine
+    @property
+    def settings(self) -> dict[str, object]:
+        """The target's."""
+        raise NotImplementedError
 
     def deploy(self, version: str) -> None:
         raise NotImplementedError
@@ -144,13 +151,30 @@ class Subject:
     def peer(self) -> None:
         raise NotImplementedError
 
+    def runs(self, version: str) -> bool:
+        """Whether a container of it does."""
+        raise NotImplementedError
+
     def remove(self) -> None:
         raise NotImplementedError
 
 
-class Container(Subject):
+class OnEngine(Subject):
+    """What is on a Docker engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.docker, self.engine = engine.docker, engine
+
+    def runs(self, version: str) -> bool:
+        return self.engine.runs(version)
+
+
+class Container(OnEngine):
     name = "docker"
-    settings = {"container": f"{NAME}-alone"}
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {"container": f"{NAME}-alone", "host": self.engine.host}
 
     def deploy(self, version: str) -> None:
         if self.docker("ps", "--all", "--quiet", "--filter", f"name={NAME}-alone"):
@@ -165,16 +189,22 @@ class Container(Subject):
         self.docker("rm", "--force", f"{NAME}-alone")
 
 
-class Service(Subject):
+class Service(OnEngine):
     name = "swarm"
-    settings = {"service": NAME}
     _made = False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {"service": NAME, "host": self.engine.host}
 
     def deploy(self, version: str) -> None:
         image = f"{NAME}:{version}"
         if self._made:
             self.docker("service", "update", "--detach", "--no-resolve-image", "--image", image, NAME)
         else:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                address = f"127.0.0.1:{server.getsockname()[1]}"
+            self.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
             options = ("--network", "host", *QUICK, "--update-monitor", "100ms", "--rollback-monitor", "100ms")
             self.docker("service", "create", "--detach", "--no-resolve-image", "--name", NAME, *options, image)
         self._made = True
@@ -184,10 +214,71 @@ class Service(Subject):
 
     def remove(self) -> None:
         self.docker("service", "rm", NAME)
+        self.docker("swarm", "leave", "--force")
+
+
+class Deployment(Subject):
+    name = "kubernetes"
+
+    def __init__(self, real: Cluster, shop: Shop) -> None:
+        self._real, self._shop = real, shop
+        self._revision = ""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {"deployment": "checkout", "kubeconfig": str(self._shop.kubeconfig)}
+
+    def deploy(self, version: str) -> None:
+        self._kubectl("apply", "--filename", "-", given=json.dumps(manifest("deployment", version, {})))
+        if version == "v2":  # whoever undoes to a revision has looked its number up before
+            _until(self._look_up, 30, "there is no revision of v1")
+
+    def _look_up(self) -> bool:
+        shown = json.loads(self._kubectl("get", "replicasets", "--output", "json"))
+        for one in shown["items"]:
+            if one["spec"]["template"]["spec"]["containers"][0]["image"] == f"{IMAGE}:v1":
+                self._revision = one["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
+                return True
+        return False
+
+    def peer(self) -> None:
+        self._kubectl("rollout", "undo", "deployment/checkout", f"--to-revision={self._revision}")
+
+    def runs(self, version: str) -> bool:
+        asked = urllib.request.Request(f"{self._real.url}/api/v1/namespaces/{self._shop.namespace}/pods")
+        asked.add_header("Authorization", f"Bearer {ADMIN}")
+        with urllib.request.urlopen(asked, context=self._real.trust, timeout=30) as answer:
+            pods = json.load(answer)["items"]
+        found = [one for pod in pods for one in pod["status"].get("containerStatuses", ())]
+        return any(one["ready"] and one["image"] == f"{IMAGE}:{version}" for one in found)
+
+    def remove(self) -> None:
+        self._kubectl("delete", "deployment", "checkout", "--wait=false")
+
+    def _kubectl(self, *arguments: str, given: str = "") -> str:
+        kubeconfig = self._real.folder / "admin.yaml"
+        command = [str(self._real.kubectl), "--kubeconfig", str(kubeconfig), "--namespace", self._shop.namespace]
+        ran = subprocess.run(
+            [*command, *arguments], input=given, capture_output=True, text=True, timeout=60, check=False
+        )
+        if ran.returncode != 0:
+            raise SystemExit(f"kubectl {' '.join(arguments)}: {ran.stderr.strip()}")
+        return ran.stdout
+
+
+@asynccontextmanager
+async def deployment(folder: Path) -> AsyncIterator[Subject]:
+    """A Deployment in a cluster of our own, with the rights that are shipped."""
+    with cluster(folder) as real:
+        async with administering(real) as admin, opened(real, admin, folder) as shop:
+            yield Deployment(real, shop)
 
 
 async def _settled(target: Target, version: str) -> None:
-    while not await target.settled(version):  # noqa: ASYNC110  the engine is asked, it has no event for that
+    while True:
+        with suppress(Temporary):
+            if await target.settled(version):
+                return
         await asyncio.sleep(0.02)
 
 
@@ -197,7 +288,7 @@ async def _turn(subject: Subject, target: Target, key: str | None) -> Took:
     await asyncio.wait_for(_settled(target, "v2"), 60)
 
     def back() -> float:
-        _until(lambda: subject.engine.runs("v1"), 60, "v1 does not come back")
+        _until(lambda: subject.runs("v1"), 60, "v1 does not come back")
         return time.monotonic()
 
     began = time.monotonic()
@@ -223,11 +314,11 @@ def _median(turns: list[Took]) -> Took:
 async def measure(subject: Subject, state: Path, pairs: int) -> Row:
     """So many times ours, then the peer."""
     adapter = registry.load("target", subject.name)
-    config = adapter.config.model_validate({**subject.settings, "host": subject.engine.host})
+    config = adapter.config.model_validate(subject.settings)
     target: Target = adapter.build(config, TargetContext(service="shop", clock=SystemClock(), state_dir=state))
     ours, peer = [], []
     try:
-        subject.deploy("v1")
+        await asyncio.to_thread(subject.deploy, "v1")
         await asyncio.wait_for(_settled(target, "v1"), 60)
         for pair in range(pairs):
             ours.append(await _turn(subject, target, f"key-{pair}"))
@@ -238,27 +329,61 @@ async def measure(subject: Subject, state: Path, pairs: int) -> Row:
     return Row(subject.name, _median(ours), _median(peer))
 
 
+def _on_an_engine(kinds: Sequence[type[OnEngine]], pairs: int) -> list[Row]:
+    with engine() as one, tempfile.TemporaryDirectory() as state:
+        return [asyncio.run(measure(kind(one), Path(state) / kind.name, pairs)) for kind in kinds]
+
+
+async def _on_kubernetes(pairs: int) -> Row:
+    with tempfile.TemporaryDirectory(prefix="rollbackd-bench-") as name:
+        folder = Path(name) / "bench"  # a namespace is called after it, and not every sign of `name` may stand there
+        folder.mkdir()
+        async with deployment(folder) as subject:
+            return await measure(subject, folder / "state", pairs)
+
+
+def _not_there(kind: str) -> str | None:
+    """What has to be there first; None where all is."""
+    wanted = ("etcd", "openssl") if kind == "kubernetes" else ("dockerd", "docker", "busybox")
+    if missing := [program for program in wanted if shutil.which(program) is None]:
+        return f"not installed: {', '.join(missing)}"
+    if kind == "kubernetes" and built.programs("kubernetes") is None:
+        return "`make built` has not built it"
+    return None
+
+
+def _measured(chosen: list[str], pairs: int) -> list[Row]:
+    """A row for each that can be measured here; of the others, why not, on standard error."""
+    there = []
+    for kind in chosen:
+        if (why := _not_there(kind)) is not None:
+            print(f"{kind} is left out: {why}", file=sys.stderr)
+        else:
+            there.append(kind)
+    rows = []
+    if kinds := [kind for kind in (Service, Container) if kind.name in there]:
+        rows += _on_an_engine(kinds, pairs)
+    if "kubernetes" in there:
+        rows.append(asyncio.run(_on_kubernetes(pairs)))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--pairs", type=int, default=5, help="times that ours and the peer take turns (default: 5)")
-    parser.add_argument("--only", choices=["swarm", "docker"], help="measure one platform alone")
+    parser.add_argument("--only", choices=PLATFORMS, help="measure one platform alone")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    missing = [program for program in ("dockerd", "docker", "busybox") if shutil.which(program) is None]
-    if missing:
-        sys.exit(f"not installed: {', '.join(missing)}")
-    with engine() as one, tempfile.TemporaryDirectory() as state:
-        subjects: list[Subject] = [Service(one), Container(one)]
-        chosen = [subject for subject in subjects if options.only in (None, subject.name)]
-        rows = [asyncio.run(measure(subject, Path(state) / subject.name, options.pairs)) for subject in chosen]
-        one.docker("swarm", "leave", "--force")
+    rows = _measured([options.only] if options.only else list(PLATFORMS), options.pairs)
+    if not rows:
+        sys.exit("nothing could be measured")
     if not options.json:
-        print(f"{'platform':>10}{'':>8}{'accepted':>12}{'back':>12}{'settled':>12}")
+        print(f"{'platform':>12}{'':>8}{'accepted':>12}{'back':>12}{'settled':>12}")
         for row in rows:
             for who, took in (("ours", row.ours), ("peer", row.peer)):
                 figures = "".join(f"{value:>10.3f} s" for value in asdict(took).values())
-                print(f"{row.platform:>10}{who:>8}{figures}")
+                print(f"{row.platform:>12}{who:>8}{figures}")
         return
     first = rows[0]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -163,8 +163,8 @@ class Shape(msgspec.Struct, frozen=True):
     def body(self, image: str, labels: Mapping[str, str], volumes: Iterable[str]) -> Json:
         """What `POST /containers/create` takes.
 
-        `volumes` are the volumes without a name of the container it replaces, as `volume:destination`: those that it has
-        a place for are taken over.
+        `volumes` are the volumes without a name of the container it replaces, as `volume:destination`: those that it
+        has a place for are taken over.
 
         One network alone, as engines before 25.0 take no more; it is to be connected to the others after that.
         """

@@ -16,7 +16,8 @@ class Cut(Exception):
 
 
 class CutOff:
-    """At the `at`th call with an effect (at 0: never), `error` is raised: before the engine hears it, or after it `heard`.
+    """At the `at`th call with an effect (0: at none), `error` is raised: before the engine hears of it, or after it
+    `heard`.
 
     With `instead`, that is done right before the call, and nothing is raised.
     """
