@@ -48,8 +48,9 @@ class ContainersConfig(EngineConfig):
     """How long the old release may take to become healthy before the situation before is restored."""
     stable_for: Duration = 2.0
     """How long a container without a health check has to run to count as well."""
-    overlap: bool = True
-    """Whether the old release may start while the bad one still runs; false where two must not share their data."""
+    overlap: bool | None = None
+    """Whether the old release may start while the bad one still runs. Unless set: where they write to no volume or
+    folder in common."""
     keep: int = Field(default=10, ge=2, le=100)
     """How many releases are kept to go back to."""
     poll: Duration = Field(default=10.0, ge=0.1)

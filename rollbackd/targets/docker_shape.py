@@ -81,11 +81,13 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """What is mounted, and where."""
+    """What is mounted, and where: a volume by its name, or a folder of the host, the `source`."""
 
     kind: str = msgspec.field(name="Type", default="")
     name: str = msgspec.field(name="Name", default="")
+    source: str = msgspec.field(name="Source", default="")
     destination: str = msgspec.field(name="Destination", default="")
+    writable: bool = msgspec.field(name="RW", default=True)
 
 
 class Attached(msgspec.Struct, frozen=True):
@@ -126,6 +128,11 @@ class Inspected(msgspec.Struct, frozen=True):
     def well(self) -> bool:
         """Whether it runs, and its own check, if any, has nothing against it."""
         return self.state.running and not self.state.restarting and self.health in ("none", "healthy")
+
+    @property
+    def writes_to(self) -> set[str]:
+        """The volumes and folders of the host that it may write to."""
+        return {one.name or one.source for one in self.mounts or () if one.writable and one.kind in ("volume", "bind")}
 
     @property
     def published(self) -> set[str]:

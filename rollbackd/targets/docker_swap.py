@@ -47,11 +47,14 @@ class NotWell(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a replacement may take to become well, and for how long one without a check of its own has to run."""
+    """How long a replacement may take to become well, and for how long one without a check of its own has to run.
+
+    `overlap` is whether both may run at a time; None: where they write to nothing in common.
+    """
 
     within: float
     stable_for: float
-    overlap: bool
+    overlap: bool | None
 
 
 def shape(kept: Kept) -> Shape:
@@ -118,7 +121,7 @@ class Swap:
         bad = await self._docker.container(replaced.id)
         draft = await self._draft(replaced)
         runs = bad is not None and (bad[0].state.running or bad[0].state.restarting)
-        if bad is not None and runs and not self._both_can_run(bad[0]):
+        if bad is not None and runs and not self._both_can_run(bad[0], draft):
             log.info("container_stopped_first", container=replaced.name, version=self._plan.expect)
             await self._docker.stop(bad[0])
             runs = False
@@ -150,8 +153,10 @@ class Swap:
         image = kept.seen.reference if named is not None and named.id == kept.seen.image else kept.seen.image
         return shape(kept).body(image, labels, replaced.volumes)
 
-    def _both_can_run(self, bad: Inspected) -> bool:
-        return self._patience.overlap and not clash(bad, self._shape.seen)
+    def _both_can_run(self, bad: Inspected, draft: Inspected) -> bool:
+        if self._patience.overlap is False or clash(bad, self._shape.seen):
+            return False
+        return self._patience.overlap is True or not bad.writes_to & draft.writes_to
 
     async def _start(self, draft: Inspected) -> None:
         """Start it. Raises NotWell where the engine cannot, and says so again and again."""

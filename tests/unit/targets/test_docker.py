@@ -234,6 +234,22 @@ async def test_the_old_one_runs_before_the_bad_one_goes(make: Make, shop: Shop) 
     assert shop.running == {shop.name: f"{shop.repository}:v1"}
 
 
+@pytest.mark.parametrize(("mode", "overlap", "together"), [("rw", None, 1), ("ro", None, 2), ("rw", True, 2)])
+async def test_two_that_write_to_one_folder_do_not_run_at_the_same_time(
+    make: Make, shop: Shop, tmp_path: Path, mode: str, overlap: bool | None, together: int
+) -> None:
+    target = make(overlap=overlap)
+    well = ("--health-cmd", "test -e /tmp/well", "--health-interval", "100ms", "--health-retries", "1000")
+    await deployed(shop, target, "--volume", f"{tmp_path}:/data:{mode}", *well)
+    reverting = asyncio.create_task(target.revert(ORDER))
+    await eventually(lambda: len(shop.containers) == 2 and f"{shop.repository}:v1" in shop.running.values())
+    assert len(shop.running) == together
+    draft = next(name for name in shop.running if name != shop.name)
+    shop.engine.docker("exec", draft, "touch", "/tmp/well")
+    await reverting
+    assert shop.running == {shop.name: f"{shop.repository}:v1"}
+
+
 async def test_where_both_want_one_port_the_bad_one_stops_first(make: Make, shop: Shop) -> None:
     network, port = shop.network(), free_port()
     target = make()
