@@ -152,7 +152,8 @@ class Place:
         try:
             current = await target.current()
             in_place = current.version if current is not None else None
-            to = self._engine.rollback_target(self.service)
+            # at first sight there is nothing to go back to yet, but the next release will be reverted to this one
+            to = self._engine.rollback_target(self.service) or in_place
             problems = (await target.readiness(to)).problems if to is not None else ()
         except RollbackdError as error:
             if self.problems != (str(error),):

@@ -113,6 +113,11 @@ async def test_ready_where_a_revert_would_work(target: Target) -> None:
     assert (await target.readiness("v1")).problems == ()
 
 
+async def test_the_release_in_place_is_one_that_could_be_put_back(target: Target) -> None:
+    """It is asked at first sight, when the next release is the one that would be reverted to it."""
+    assert (await target.readiness("v2")).problems == ()
+
+
 async def test_not_ready_for_a_release_that_is_not_there(target: Target) -> None:
     (problem,) = (await target.readiness("v9")).problems
     assert "v9" in problem

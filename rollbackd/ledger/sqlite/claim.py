@@ -26,7 +26,7 @@ class Claim:
             holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)
             raise Permanent(
-                f"another rollbackd (pid {holder}) uses the ledger {path}: stop it, or give this one another `path`"
+                f"another rollbackd (pid {holder}) uses the ledger {path}: stop it, or give this one another `data_dir`"
             ) from None
         except BaseException:
             os.close(self._fd)

@@ -139,7 +139,7 @@ class SqliteFile:
         if version > len(self._migrations):
             raise Permanent(
                 f"the ledger {self.path} was written by a newer rollbackd (schema {version}, this one knows up to "
-                f"{len(self._migrations)}): run that rollbackd or a newer one, or give this one another `path`"
+                f"{len(self._migrations)}): run that rollbackd or a newer one, or give this one another `data_dir`"
             )
         return version
 

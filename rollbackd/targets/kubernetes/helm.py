@@ -80,7 +80,7 @@ class HelmRoad:
             found.append(_paused(self._view.name))
         if why := await self._disk.run(self._keys.problem):
             found.append(why)
-        if look.find(to) is not None:
+        if look.find(to) is not None and to != look.version:  # no older Helm revision holds what is in place
             await self._plan_lately(look, to)
         return found
 

@@ -28,6 +28,7 @@ class Memory:
     def __init__(self) -> None:
         self.version, self.reverts, self.gate = "v2", list[str](), asyncio.Event()
         self.broken = self.silent = False
+        self.unready: dict[str, str] = {}
         self.gate.set()
 
     async def current(self) -> Release:
@@ -39,7 +40,7 @@ class Memory:
         return [Release(version="v2"), Release(version="v1")]
 
     async def readiness(self, to: str) -> Readiness:
-        return Readiness()
+        return Readiness(problems=(self.unready[to],) if to in self.unready else ())
 
     async def revert(self, order: RevertOrder) -> None:
         self.reverts.append(order.key)

@@ -103,6 +103,11 @@ async def test_with_helm_on_the_path_nothing_is_configured(charts: Charts, monke
     assert await target.settled("v1")
 
 
+async def test_helms_first_revision_could_be_put_back(charts: Charts) -> None:
+    """As long as it is in place: no older one holds what it does."""
+    assert (await charts.target().readiness("v2")).problems == ()
+
+
 async def test_without_helm_it_is_told(charts: Charts) -> None:
     target = charts.shop.make(owners={"helm": {"program": "helm-that-is-not-there"}})
     (problem,) = (await target.readiness("v1")).problems
