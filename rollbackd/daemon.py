@@ -378,5 +378,6 @@ def _make_dir(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Permanent(
-            f"data_dir {path} cannot be made: {error.strerror}; choose another one, or its owner"
+            f"data_dir {path} cannot be made: {error.strerror}; "
+            "set `data_dir` to a folder where the daemon's user may write"
         ) from error

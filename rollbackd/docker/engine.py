@@ -171,7 +171,7 @@ class Engine:
         if number in (errno.EACCES, errno.EPERM) and self._path is not None:
             return EngineFault(
                 f"{self.shown} may not be opened: add the user that rollbackd runs as to the group docker (which is as"
-                " good as root), or let `host` name a proxy that lets through what the docs list"
+                " good as root), or let `host` name a proxy that lets pass what is needed"
             )
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
             return EngineFault(f"{self.shown}: the TLS handshake failed, see `tls`")

@@ -39,6 +39,9 @@ _PASSING_OS = {
 }
 
 
+_MAY_WRITE = "; set `data_dir` to a folder where the daemon's user may write"
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite, the system and the codecs raise into our own errors, naming the file and the cure."""
@@ -50,7 +53,8 @@ def explained(path: Path) -> Iterator[None]:
         raise _of_sqlite(path, error) from error
     except OSError as error:
         kind = Temporary if error.errno in _PASSING_OS else Permanent
-        raise kind(f"the ledger {path} cannot be used: {error.strerror or error}") from error
+        cure = _MAY_WRITE if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else ""
+        raise kind(f"the ledger {path} cannot be used: {error.strerror or error}{cure}") from error
     except msgspec.MsgspecError as error:
         raise Permanent(f"the ledger {path} holds an entry that cannot be read: {error}") from error
     except UnicodeEncodeError as error:

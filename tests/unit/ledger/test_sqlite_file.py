@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
@@ -15,6 +16,7 @@ import pytest
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.ledger.base import LedgerContext
 from rollbackd.ledger.sqlite import ADAPTER, SqliteConfig
+from rollbackd.ledger.sqlite.faults import explained
 from rollbackd.ledger.sqlite.file import APPLICATION_ID, SqliteFile
 from rollbackd.ledger.sqlite.ledger import SqliteLedger, migrations
 from tests.contract.ledgers import T0, deployed, plan, pushed
@@ -159,6 +161,12 @@ async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -
     assert "not a SQLite database" in said
     assert "restore a backup" in said
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EACCES, "set `data_dir`"), (errno.EIO, "Input/output error")])
+def test_a_folder_of_somebody_else_is_told_with_the_cure(number: int, told: str) -> None:
+    with pytest.raises((Permanent, Temporary), match=told), explained(Path("ledger.db")):
+        raise OSError(number, os.strerror(number))
 
 
 async def test_the_database_of_another_program_is_refused_untouched(tmp_path: Path) -> None:
