@@ -86,6 +86,8 @@ def _table(console: Console, status: StatusView) -> Table:
                 Text("no", "bad") if service.problems else Text("yes", "good"),
             ]
         table.add_row(*cells)
+    if console.measure(table, options=console.options.update(width=2 * console.width)).maximum > console.width:
+        table.padding = (0, 1, 0, 0)  # before a name is broken in two, the gaps give way
     return table
 
 
@@ -150,12 +152,13 @@ def _details(console: Console, service: ServiceView, now: float) -> Group | None
 def _watch(console: Console, watch: WatchView, now: float) -> Text:
     came = f" (after {watch.previous})" if watch.previous is not None else ""
     what = "the rollback to" if watch.is_rollback else "release"
+    began = "first seen" if watch.previous is None else "deployed"  # when that one was deployed is not known
     left, warm = watch.ends_at - now, (watch.judged_from or now) - now
     rest = f"{span(left)} to go" if left > 0 else "the bake is over"
     if watch.warms_up(now):
         rest += f", judged in {span(warm)}, when it has warmed up"
     return Text.assemble(
-        words(f"watching {what} ", (watch.version, "head"), f"{came}, deployed {ago(watch.deployed_at, now)}  "),
+        words(f"watching {what} ", (watch.version, "head"), f"{came}, {began} {ago(watch.deployed_at, now)}  "),
         bar(console, _baked(watch, now), 10),
         words((f"  {rest}", "quiet")),
     )

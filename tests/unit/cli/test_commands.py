@@ -85,6 +85,18 @@ def test_statuses_own_words_are_not_broken(
     assert config.endswith("configuration c0ffeec0ffee (commit a1b2c3d4e5f6)")
 
 
+def test_a_name_of_usual_length_is_whole_on_a_usual_terminal(
+    daemon: Daemon, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the other columns are at their widest."""
+    daemon.backend.services = {"checkout-api": service("checkout-api", verdict="insufficient", rollback_id="rb-1")}
+    monkeypatch.setenv("COLUMNS", "80")
+    assert terminal.run("status") == 0
+    (line,) = [line for line in terminal.out.splitlines() if line.startswith("·")]
+    for word in ("checkout-api", "not enough data", "reverting", "yes"):
+        assert word in line
+
+
 def test_whether_it_would_act_and_whether_it_could_are_two_columns(daemon: Daemon, terminal: Terminal) -> None:
     pause = Pause(service="b", actor="bob", reason="migration", at=NOW)
     daemon.backend.services = {
@@ -102,6 +114,7 @@ def test_a_release_that_was_there_before_is_told_from_a_proven_one(daemon: Daemo
     daemon.backend.services = {"checkout": service(current="v1", watch=first)}
     assert terminal.run("status") == 0
     assert "v1 was there before: not proven" in terminal.out
+    assert "watching release v1, first seen " in terminal.out, "when it was deployed is not known"
 
 
 def test_a_release_that_warms_up_is_not_yet_judged(daemon: Daemon, terminal: Terminal) -> None:
