@@ -11,8 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import rollbackd
+from rollbackd import registry
+from rollbackd.config.loading import load
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -109,3 +112,25 @@ def test_the_image_installs_nothing_without_its_hash() -> None:
     assert len(installs) == 3
     for options in installs:
         assert "--require-hashes" in options or "--no-deps /wheel/*.whl" in options
+
+
+def test_what_runs_in_the_cluster_fits_the_image_and_the_rights(tmp_path: Path) -> None:
+    folder = ROOT / "config" / "kubernetes"
+    ours = {one["kind"]: one for one in yaml.safe_load_all((folder / "rollbackd.yaml").read_text(encoding="utf-8"))}
+    rights = list(yaml.safe_load_all((folder / "rbac.yaml").read_text(encoding="utf-8")))
+    (tmp_path / "rollbackd.yaml").write_text(ours["ConfigMap"]["data"]["rollbackd.yaml"], encoding="utf-8")
+    config = load(tmp_path / "rollbackd.yaml", registry).config
+    deployment = ours["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+
+    (account,) = [one["metadata"] for one in rights if one["kind"] == "ServiceAccount"]
+    assert (pod["serviceAccountName"], ours["Deployment"]["metadata"]["namespace"]) == (
+        account["name"],
+        account["namespace"],
+    )
+    user = pod["securityContext"]["runAsUser"]
+    assert f"USER {user}:{pod['securityContext']['fsGroup']}\n" in DOCKERFILE
+    assert {one["mountPath"] for one in container["volumeMounts"]} == {"/etc/rollbackd", str(config.data_dir)}
+    assert (config.listen.host, config.listen.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
+    assert (deployment["replicas"], deployment["strategy"]["type"]) == (1, "Recreate"), "a ledger has one daemon"
