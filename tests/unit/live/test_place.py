@@ -96,10 +96,10 @@ async def test_what_undoes_a_finished_deployment_unannounced_is_found(tmp_path: 
 async def test_what_stands_in_the_way_is_told_before_there_is_a_second_release(tmp_path: Path) -> None:
     """The next release will be reverted to the one found at first sight: better known now than when it is bad."""
     async with shown(tmp_path) as shop:
-        assert shop.place.problems == ()
+        assert not shop.place.problems
         shop.target.unready = {"v1": "the program helm is missing"}
         await shop.looked(20)
-        assert shop.place.problems == ("the program helm is missing",)
+        assert list(shop.place.problems) == ["the program helm is missing"]
 
 
 class TestContradiction:
