@@ -103,7 +103,7 @@ class Kubernetes:
         return await self._release(look, look.current)
 
     async def history(self) -> list[Release]:
-        look = await self._view.look()
+        look = await self._view.look_once_taken_up(self._clock)
         if look is None:
             return []
         return [await self._release(look, revision) for revision in look.revisions]
@@ -118,7 +118,7 @@ class Kubernetes:
 
     async def readiness(self, to: str) -> Readiness:
         try:
-            found = await problems(self._view, to, self._roads)
+            found = await problems(self._view, to, self._roads, self._clock)
         except Permanent as error:
             found = [str(error)]
         return Readiness(problems=tuple(found))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from rollbackd.aiokit import Clock
 from rollbackd.kubernetes.kinds import DEPLOYMENT
 from rollbackd.targets.kubernetes.needs import missing
 from rollbackd.targets.kubernetes.road import Roads
 from rollbackd.targets.kubernetes.view import View
 
 
-async def problems(view: View, to: str, roads: Roads) -> list[str]:
+async def problems(view: View, to: str, roads: Roads, clock: Clock) -> list[str]:
     """What is in the way of a revert to release `to`, a sentence each."""
-    look = await view.look()
+    look = await view.look_once_taken_up(clock)
     if look is None:
         return [f"nothing is deployed: there is no {await view.what()}"]
     workload = look.workload

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.kubernetes import ADAPTER, KubernetesConfig
 from tests.support.kube_store import digest
+from tests.support.waiting import eventually
 from tests.unit.targets.kube_shop import IMAGE, ORDER, Shop, in_place, shop, versions
 
 __all__ = ["shop"]
@@ -210,6 +211,18 @@ async def test_without_an_answer_from_the_controllers_it_is_tried_later(shop: Sh
     shop.deploy("v2")
     with pytest.raises(Temporary, match="have not taken up"):
         await shop.make().current()
+
+
+@pytest.mark.parametrize("question", ["current", "history", "readiness"])
+async def test_a_change_that_is_about_to_be_taken_up_is_waited_for(shop: Shop, question: str) -> None:
+    shop.deploy("v1")
+    shop.server.controllers.off = True
+    shop.deploy("v2")
+    arguments = ("v1",) if question == "readiness" else ()
+    asked = asyncio.create_task(getattr(shop.make(), question)(*arguments))
+    await eventually(lambda: len(shop.server.requests) > 2)
+    shop.server.controllers.off = False
+    assert await asked
 
 
 async def test_a_deployments_annotations_go_back_with_it(shop: Shop) -> None:
