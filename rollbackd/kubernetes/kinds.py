@@ -35,6 +35,11 @@ class Kind:
         return self.api.partition("/")[0]
 
     @property
+    def version(self) -> str:
+        """The version of its API group."""
+        return self.api.partition("/")[2]
+
+    @property
     def in_replica_sets(self) -> bool:
         """Whether its revisions are ReplicaSets, which own its pods."""
         return bool(self.number_note)

@@ -123,17 +123,20 @@ class ArgoServer:
         self.app["status"]["history"] = [*history, entry][-10:]
 
     def _apply(self, manifest: Object) -> None:
-        name = manifest["metadata"]["name"]
-        tracked = f"{APP}:apps/Deployment:{NAMESPACE}/{name}"
-        found = self.kube.store.objects.get(("deployments", name), {"metadata": {"name": name}})
+        name, kind = manifest["metadata"]["name"], manifest["kind"]
+        group, _, version = manifest["apiVersion"].partition("/")
+        plural = f"{kind.lower()}s"
+        tracked = f"{APP}:{group}/{kind}:{NAMESPACE}/{name}"
+        found = self.kube.store.objects.get((plural, name), {"metadata": {"name": name}})
         new = copy.deepcopy(found)
         notes = new["metadata"].setdefault("annotations", {})
         notes["argocd.argoproj.io/tracking-id"] = tracked
         new["spec"] = {**new.get("spec", {}), **copy.deepcopy(manifest["spec"])}
-        self.kube.store.put("deployments", new)
+        self.kube.store.put(plural, new)
         for _ in range(2):
             self.kube.controllers.run()
-        resource = {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": NAMESPACE, "name": name}
+            self.kube.rollouts.run()
+        resource = {"group": group, "version": version, "kind": kind, "namespace": NAMESPACE, "name": name}
         if resource not in self.app["status"]["resources"]:
             self.app["status"]["resources"].append(resource)
 
@@ -205,8 +208,11 @@ class ArgoServer:
         return web.json_response({"canSync": self.can_sync})
 
     async def _resource(self, request: web.Request) -> web.StreamResponse:
-        self._found(request)
-        live = self.kube.store.get("deployments", request.query["resourceName"])
+        asked = {part: request.query[part] for part in ("group", "version", "kind", "namespace")}
+        asked["name"] = request.query["resourceName"]
+        if asked not in self._found(request)["status"]["resources"]:
+            raise Fault(400, 3, f"{asked['kind']} {asked['group']} {asked['name']} not found as part of application")
+        live = self.kube.store.get(f"{asked['kind'].lower()}s", asked["name"])
         return web.json_response({"manifest": json.dumps(live)})
 
     async def _set(self, request: web.Request) -> web.StreamResponse:

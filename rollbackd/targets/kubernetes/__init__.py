@@ -27,7 +27,7 @@ from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.ownership import Owners, OwnersConfig
 from rollbackd.targets.kubernetes.readiness import problems
 from rollbackd.targets.kubernetes.revert import Reverter
-from rollbackd.targets.kubernetes.road import IfManaged, Road, Roads
+from rollbackd.targets.kubernetes.road import IfManaged, Roads, Straight
 from rollbackd.targets.kubernetes.rollout import Rollouts
 from rollbackd.targets.kubernetes.switching import Switching
 from rollbackd.targets.kubernetes.view import Look, View
@@ -88,7 +88,7 @@ class Kubernetes:
         self._view = View(self._api, config, memory, self._disk, by=config.version, container=config.container)
         self._clock = context.clock
         self._images = Images(self._view, config.container)
-        straight: Road = Reverter(self._view, context.clock, context.service)
+        straight: Straight = Reverter(self._view, context.clock, context.service)
         if kind is ROLLOUT:
             straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
         self._owners = Owners(config.owners, config, self._view, straight, context)

@@ -35,17 +35,23 @@ class Undo:
     """The straight road of a Rollout."""
 
     def __init__(self, view: View, clock: Clock, service: str, steps: RolloutSteps) -> None:
-        self._view, self._clock, self._service, self._steps = view, clock, service, steps
+        self._view, self._clock, self._service = view, clock, service
+        self.completes = steps == "skip"
+        self.by_hand = "promote the Rollout fully"
 
     async def problems(self, look: Look, _to: str) -> list[str]:
         """That its template is kept elsewhere, and the rights that a revert needs and we lack."""
-        kind, name = self._view.kind, self._view.name
-        needed = [
-            Right("patch", kind.group, kind.plural, name),
-            Right("patch", kind.group, kind.plural, name, "status"),
-        ]
-        lacked = await lacking(self._view.api, await self._view.namespace(), needed)
+        lacked = await self._lacking(self._right(), self._right("status"))
         return [*_kept_elsewhere(look.workload), *lacked]
+
+    async def unable_to_complete(self) -> list[str]:
+        return await self._lacking(self._right("status")) if self.completes else []
+
+    def _right(self, part: str = "") -> Right:
+        return Right("patch", self._view.kind.group, self._view.kind.plural, self._view.name, part)
+
+    async def _lacking(self, *rights: Right) -> list[str]:
+        return await lacking(self._view.api, await self._view.namespace(), rights)
 
     async def settled(self, _look: Look) -> bool:
         """Nobody else has a say."""
@@ -71,7 +77,7 @@ class Undo:
                 await self._put_back(step, order, look)
             except Stale:
                 continue
-            await self._finish(order)
+            await self.complete(order)
             return
         raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
 
@@ -104,9 +110,9 @@ class Undo:
 
     # -- a template that is put back goes through all the steps of a new release, unless it is the stable one's
 
-    async def _finish(self, order: RevertOrder) -> None:
+    async def complete(self, order: RevertOrder) -> None:
         """Promote it fully, once the controller has taken it up: what is asked for earlier is forgotten then."""
-        while self._steps == "skip":
+        while self.completes:
             look = await self._taken_up(order)
             status = look.workload.status
             if status.current_pod_hash == status.stable_rs or status.promote_full:

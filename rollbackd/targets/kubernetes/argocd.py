@@ -16,6 +16,7 @@ import structlog
 
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
+from rollbackd.kubernetes.kinds import ROLLOUT, Kind
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder, TargetContext
 from rollbackd.targets.disk import Disk
@@ -33,6 +34,7 @@ from rollbackd.targets.kubernetes.argocd_objects import (
     Synced,
     Windows,
 )
+from rollbackd.targets.kubernetes.completion import Completion
 from rollbackd.targets.kubernetes.owners import Keeper
 from rollbackd.targets.kubernetes.road import Road
 from rollbackd.targets.kubernetes.view import Look, View
@@ -47,12 +49,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kube
 class ArgoCD:
     """One Argo CD: who of its applications looks after a workload, and the road over that one."""
 
-    def __init__(self, options: ArgoCDOptions, view: View, context: TargetContext) -> None:
-        self._api, self._view, self._context = ArgoApi(options), view, context
+    def __init__(self, options: ArgoCDOptions, view: View, completion: Completion, context: TargetContext) -> None:
+        self._api, self._view, self._completion, self._context = ArgoApi(options), view, completion, context
 
     def road(self, kept_by: Keeper) -> Road:
         """The road over one application."""
-        return ArgoCDRoad(self._api, self._view, self._context, kept_by.name)
+        return ArgoCDRoad(self._api, self._view, self._completion, self._context, kept_by.name)
 
     async def claims(self, workload: Workload) -> Keeper | None:
         """The application that the label INSTANCE names, where Argo CD says that it looks after this very workload.
@@ -72,9 +74,7 @@ class ArgoCD:
                     "docs/targets/argocd.md lists the rights that are needed"
                 )
             return None
-        if not is_listed(app, self._view.kind.name, workload) or not await is_live(
-            self._api, app, self._view.kind.name, workload
-        ):
+        if not await looks_after(self._api, app, self._view.kind, workload):
             return None
         return Keeper("argocd", tracked)
 
@@ -86,8 +86,8 @@ class ArgoCD:
 class ArgoCDRoad:
     """Orders are carried out on the application; what is in place is told by the workload."""
 
-    def __init__(self, api: ArgoApi, view: View, context: TargetContext, tracked: str) -> None:
-        self._api, self._view = api, view
+    def __init__(self, api: ArgoApi, view: View, completion: Completion, context: TargetContext, tracked: str) -> None:
+        self._api, self._view, self._completion = api, view, completion
         self._clock: Clock = context.clock
         self._service = context.service
         self._disk: Disk = view.disk
@@ -97,12 +97,13 @@ class ArgoCDRoad:
         self._query: Query = [("appNamespace", self._namespace)] if self._namespace else []
         self._history = History(api, self._path, self._query)
         self._what = f"application {self._name}"
+        self._paused = f"the {view.kind.name} is paused, which a sync of Argo CD's does not change: resume it"
 
     # -- whether it would work
 
     async def problems(self, look: Look, to: str) -> list[str]:
         """What Argo CD says is in the way, and the rights that the token lacks."""
-        found = [await self._disk.run(self._keys.problem)]
+        found = [await self._disk.run(self._keys.problem), *await self._completion.problems()]
         try:
             app = await self._app()
             await self._check(app, look.workload)
@@ -118,7 +119,7 @@ class ArgoCDRoad:
         except Permanent as error:
             found.append(str(error))
         if look.workload.spec.paused:
-            found.append("the Deployment is paused, which a sync of Argo CD's does not change: resume it")
+            found.append(self._paused)
         return [problem for problem in found if problem is not None]
 
     async def settled(self, _look: Look) -> bool:
@@ -154,6 +155,7 @@ class ArgoCDRoad:
                 )
             await self._check(app, look.workload)
             if self._is_accepted(order, app):
+                await self._completion.carry_out(order)
                 return
             mark = f"{app.metadata.uid} {app.newest}"
             try:
@@ -166,6 +168,7 @@ class ArgoCDRoad:
             elif step is Next.ADOPT:
                 await self._disk.run(lambda: self._keys.begin(order, self._clock.now(), mark))
             if step is not Next.NOTHING:
+                await self._completion.carry_out(order)
                 await self._disk.run(lambda: self._keys.finish(order, self._clock.now()))
 
     @staticmethod
@@ -179,7 +182,7 @@ class ArgoCDRoad:
 
     async def _switch(self, order: RevertOrder, look: Look, app: Application, mark: str) -> None:
         if look.workload.spec.paused:
-            raise Permanent("the Deployment is paused, which a sync of Argo CD's does not change: resume it")
+            raise Permanent(self._paused)
         if app.under_way is not None:
             raise Temporary(f"an operation on Argo CD {self._what} is running already")
         if app.is_automated and app.note is not None and app.note.key == order.key:
@@ -233,7 +236,8 @@ class ArgoCDRoad:
         others = [
             f"{one.kind} {one.name}"
             for one in app.status.resources
-            if one.group == "apps" and (one.kind, one.namespace, one.name) != mine
+            if (one.group == "apps" or (one.group, one.kind) == (ROLLOUT.group, ROLLOUT.name))
+            and (one.kind, one.namespace, one.name) != mine
         ]
         log.info(
             "application_rolled_back",
@@ -270,10 +274,10 @@ class ArgoCDRoad:
 
     async def _check(self, app: Application, workload: Workload) -> None:
         """Raises Permanent where the application does not look after this very workload."""
-        kind = self._view.kind.name
-        if not is_listed(app, kind, workload) or not await is_live(self._api, app, kind, workload):
+        if not await looks_after(self._api, app, self._view.kind, workload):
             raise Permanent(
-                f"Argo CD {self._what} does not look after this {kind} {workload.metadata.name}, as its marks say: "
+                f"Argo CD {self._what} does not look after this {self._view.kind.name} {workload.metadata.name}, "
+                "as its marks say: "
                 "is `owners.argocd.url` the Argo CD of this cluster?"
             )
 
@@ -285,7 +289,7 @@ class ArgoCDRoad:
         return f"the sync windows of {self._what} allow no sync now: wait, or let them allow `manualSync`"
 
     def _place(self, workload: Workload) -> Place:
-        return Place(self._view.kind.name, workload.metadata.namespace, workload.metadata.name)
+        return Place(self._view.kind, workload.metadata.namespace, workload.metadata.name)
 
     def _scope(self, app: Application) -> str:
         """What its rights are given for."""
@@ -299,23 +303,20 @@ async def may(api: ArgoApi, action: str, scope: str) -> bool:
     return (await api.get(path, Answer, "the token's rights")).value == "yes"
 
 
-def is_listed(app: Application, kind: str, workload: Workload) -> bool:
-    """Whether a workload of this name is one of the application's resources."""
-    return app.lists("apps", kind, workload.metadata.namespace, workload.metadata.name)
-
-
-async def is_live(api: ArgoApi, app: Application, kind: str, workload: Workload) -> bool:
-    """Whether it is this very workload: another cluster may have one of the same name."""
+async def looks_after(api: ArgoApi, app: Application, kind: Kind, workload: Workload) -> bool:
+    """Whether it is one of the application's resources, and not one of the same name in another cluster."""
     meta = workload.metadata
+    if not app.lists(kind.group, kind.name, meta.namespace, meta.name):
+        return False
     query = [
-        ("group", "apps"),
-        ("version", "v1"),
-        ("kind", kind),
+        ("group", kind.group),
+        ("version", kind.version),
+        ("kind", kind.name),
         ("namespace", meta.namespace),
         ("resourceName", meta.name),
         *([("appNamespace", app.metadata.namespace)] if app.metadata.namespace else []),
     ]
-    what = f"{kind} {meta.name} of application {app.metadata.name}"
+    what = f"{kind.name} {meta.name} of application {app.metadata.name}"
     live = await api.get(f"/api/v1/applications/{quote(app.metadata.name, safe='')}/resource", Live, what, query)
     try:
         return msgspec.json.decode(live.manifest, type=Manifest).metadata.uid == meta.uid

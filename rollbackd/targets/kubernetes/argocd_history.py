@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from rollbackd.errors import Permanent, Temporary
+from rollbackd.kubernetes.kinds import Kind
 from rollbackd.kubernetes.pods import Template
 from rollbackd.kubernetes.revisions import Revision
 from rollbackd.targets.kubernetes.argocd_api import ArgoApi, Query
@@ -25,15 +26,17 @@ T = TypeVar("T")
 class Place:
     """Where a workload is among an application's resources."""
 
-    kind: str
+    kind: Kind
     namespace: str
     name: str
 
     def is_of(self, manifest: Manifest, namespace: str) -> bool:
         """Whether this is it; `namespace` is where goes what names none."""
-        return (manifest.api_version, manifest.kind, manifest.metadata.name) == ("apps/v1", self.kind, self.name) and (
-            manifest.metadata.namespace or namespace
-        ) == self.namespace
+        return (manifest.api_version, manifest.kind, manifest.metadata.name) == (
+            self.kind.api,
+            self.kind.name,
+            self.name,
+        ) and (manifest.metadata.namespace or namespace) == self.namespace
 
 
 class History:
@@ -98,7 +101,7 @@ class History:
         what = f"the manifests of application {app.metadata.name}"
         answer = await self._api.get(f"{self._path}/manifests", Manifests, what, [*self._query, *asked])
         for text in answer.manifests or ():
-            if place.name in text and place.kind in text:
+            if place.name in text and place.kind.name in text:
                 manifest = _decoded(text, Manifest, what)
                 if place.is_of(manifest, app.spec.destination.namespace):
                     return _decoded(manifest.spec, Rendered, what).template

@@ -17,6 +17,7 @@ from rollbackd.kubernetes.api import Stale
 from rollbackd.kubernetes.objects import Meta
 from rollbackd.targets.base import RevertOrder
 from rollbackd.targets.git_branch import GitBranch, GitConfig
+from rollbackd.targets.kubernetes.completion import Completion
 from rollbackd.targets.kubernetes.flux import Hands
 from rollbackd.targets.kubernetes.flux_objects import ATTEMPTS, KUSTOMIZATION, FluxObject, Place, commit_of
 from rollbackd.targets.kubernetes.owners import Keeper
@@ -67,8 +68,11 @@ class Application(msgspec.Struct, frozen=True):
 class GitRoad:
     """Orders are carried out in git, and the owner takes them to the workload."""
 
-    def __init__(self, kept: Keeper, hands: Hands, config: GitRoadConfig, branch: GitBranch) -> None:
+    def __init__(
+        self, kept: Keeper, hands: Hands, config: GitRoadConfig, branch: GitBranch, completion: Completion
+    ) -> None:
         self._kept, self._hands, self._config, self._branch = kept, hands, config, branch
+        self._completion = completion
 
     @property
     def waits_for_people(self) -> bool:
@@ -78,7 +82,7 @@ class GitRoad:
     # -- whether it would work
 
     async def problems(self, look: Look, to: str) -> list[str]:
-        found = list((await self._branch.readiness(to)).problems)
+        found = [*(await self._branch.readiness(to)).problems, *await self._completion.problems()]
         if found:
             return found
         if (two := ambiguous(look, to)) is not None:
@@ -111,6 +115,8 @@ class GitRoad:
         if (two := ambiguous(look, order.to)) is not None:
             raise Permanent(two)
         await self.push(order)
+        if not self.waits_for_people:
+            await self._completion.carry_out(order)
 
     async def push(self, order: RevertOrder) -> None:
         """The commit alone, and a word to the owner. Its key is in the commit, so it is made once."""

@@ -13,13 +13,14 @@ from rollbackd.targets.git_branch import GitBranch
 from rollbackd.targets.kubernetes import helm
 from rollbackd.targets.kubernetes.argocd import ArgoCD
 from rollbackd.targets.kubernetes.argocd_api import ArgoCDOptions
+from rollbackd.targets.kubernetes.completion import Completion
 from rollbackd.targets.kubernetes.flux import FluxConfig, FluxRoad, Hands
 from rollbackd.targets.kubernetes.flux_git import FluxGitRoad
 from rollbackd.targets.kubernetes.flux_objects import Flux
 from rollbackd.targets.kubernetes.gitops import GitRoad, GitRoadConfig
 from rollbackd.targets.kubernetes.helm_program import HelmOptions
 from rollbackd.targets.kubernetes.owners import Keeper, Tool
-from rollbackd.targets.kubernetes.road import Opens, Road
+from rollbackd.targets.kubernetes.road import Opens, Straight
 from rollbackd.targets.kubernetes.view import View
 
 
@@ -40,9 +41,10 @@ class Owners:
     """The roads over owners that are configured."""
 
     def __init__(
-        self, config: OwnersConfig, cluster: ClusterOptions, view: View, straight: Road, context: TargetContext
+        self, config: OwnersConfig, cluster: ClusterOptions, view: View, straight: Straight, context: TargetContext
     ) -> None:
-        self._argocd = ArgoCD(config.argocd, view, context) if config.argocd is not None else None
+        self._completion = Completion(view, straight, context.clock, context.service)
+        self._argocd = ArgoCD(config.argocd, view, self._completion, context) if config.argocd is not None else None
         self._hands = Hands(view, Flux(view.api), context.clock, context.service)
         self.over: dict[Tool, Opens] = {"helm": helm.opens(config.helm, cluster, view, straight, context)}
         """What opens the road over each tool. A commit, where a repository is configured, goes before other ways."""
@@ -62,7 +64,7 @@ class Owners:
         branch = GitBranch(git, TargetContext(context.service, context.clock, context.state_dir / "git"))
 
         def in_git(kept_by: Keeper) -> GitRoad:
-            return GitRoad(kept_by, self._hands, git, branch)
+            return GitRoad(kept_by, self._hands, git, branch, self._completion)
 
         def both(kept_by: Keeper) -> FluxGitRoad:
             return FluxGitRoad(kept_by, self._hands, self._suspending(kept_by), in_git(kept_by))

@@ -94,12 +94,17 @@ class Reverter:
 
     def __init__(self, view: View, clock: Clock, service: str, manager: str | None = None) -> None:
         self._view, self._clock, self._service, self._manager = view, clock, service, manager
+        self.completes = view.kind is STATEFUL_SET
+        self.by_hand = "delete the pods that are not ready"
 
     async def problems(self, _look: Look, _to: str) -> list[str]:
         """The rights that a revert needs and we lack."""
-        needed = [Right("patch", self._view.kind.group, self._view.kind.plural, self._view.name)]
-        if self._view.kind is STATEFUL_SET:
-            needed.append(Right("delete", "", "pods"))
+        patch = Right("patch", self._view.kind.group, self._view.kind.plural, self._view.name)
+        found = await lacking(self._view.api, await self._view.namespace(), [patch])
+        return [*found, *await self.unable_to_complete()]
+
+    async def unable_to_complete(self) -> list[str]:
+        needed = [Right("delete", "", "pods")] if self.completes else []
         return await lacking(self._view.api, await self._view.namespace(), needed)
 
     async def settled(self, _look: Look) -> bool:
@@ -152,9 +157,17 @@ class Reverter:
             case Step.FINISH:
                 pass
         log.info("revision_in_place", service=self._service, version=order.to, was=order.expect, how=step.name.lower())
-        if self._view.kind is STATEFUL_SET:
+        if self.completes:
             await self._delete_stuck(to)
         return True
+
+    async def complete(self, order: RevertOrder) -> None:
+        look = await self._look()
+        to = look.find(order.to)
+        if to is None or look.version != order.to:
+            raise Conflict(f"{look.version} was put in place since {order.to} was put back")
+        if self.completes:
+            await self._delete_stuck(to)
 
     def _notes_of(self, to: Revision, notes: Mapping[str, str]) -> dict[str, str]:
         """A Deployment's annotations go back with its template; those of the other kinds stay."""

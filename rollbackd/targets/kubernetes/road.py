@@ -30,6 +30,21 @@ class Road(Protocol):
         """Release everything. Safe to call twice."""
 
 
+class Straight(Road, Protocol):
+    """The road into the workload itself. Some controllers leave something to do once the old release is there."""
+
+    completes: bool
+    """Whether `complete` does anything for this workload."""
+    by_hand: str
+    """What a human would do in its place."""
+
+    async def unable_to_complete(self) -> list[str]:
+        """The rights that `complete` needs and we lack, a sentence each."""
+
+    async def complete(self, order: RevertOrder) -> None:
+        """Do what is left, whoever put `order.to` there; again does no harm. Raises Conflict where it is not there."""
+
+
 Opens: TypeAlias = Callable[[Keeper], Road]
 """Makes the road over one owner; nothing is asked before it is used."""
 
