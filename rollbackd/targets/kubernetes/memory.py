@@ -6,7 +6,10 @@ which one runs. Lost, both are found anew: names by age, images from the pods th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -47,7 +50,13 @@ class Memory:
         A name that is taken already gets the identity added, so the older of two has the plain one.
         """
         kept = self._read()
-        before = len(kept.revisions)
+        if any(revision.identity not in kept.revisions for revision in revisions):
+            with self._alone():
+                kept = self._named(revisions, call)
+        return {revision.identity: kept.revisions[revision.identity].version for revision in revisions}
+
+    def _named(self, revisions: Sequence[Revision], call: Callable[[Revision], str]) -> _Kept:
+        kept = self._load()
         taken = {known.version for known in kept.revisions.values()}
         for revision in sorted(revisions, key=lambda one: (one.created_at or 0.0, one.number)):
             if revision.identity not in kept.revisions:
@@ -55,9 +64,8 @@ class Memory:
                 version = plain if plain not in taken else f"{plain}-{revision.identity}"
                 taken.add(version)
                 kept.revisions[revision.identity] = Known(version=version)
-        if len(kept.revisions) != before:
-            self._write(kept, {revision.identity for revision in revisions})
-        return {revision.identity: kept.revisions[revision.identity].version for revision in revisions}
+        self._write(kept, {revision.identity for revision in revisions})
+        return kept
 
     def digests(self, identity: str) -> Mapping[str, str]:
         """The images that its pods were seen to run; empty where none were."""
@@ -66,10 +74,23 @@ class Memory:
 
     def learn(self, identity: str, digests: Mapping[str, str]) -> None:
         """Its pods run these. What is known already stays: a tag may have been moved since."""
-        kept = self._read()
-        known = kept.revisions[identity]
-        kept.revisions[identity] = msgspec.structs.replace(known, digests={**digests, **known.digests})
-        self._write(kept, {identity})
+        with self._alone():
+            kept = self._load()
+            known = kept.revisions.get(identity) or self._read().revisions[identity]
+            kept.revisions[identity] = msgspec.structs.replace(known, digests={**digests, **known.digests})
+            self._write(kept, {identity})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the file is changed: after a reload, the target of the configuration before may still look."""
+        with own_errors():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _read(self) -> _Kept:
         if self._kept is None:
@@ -95,7 +116,6 @@ class Memory:
             del kept.revisions[identity]
         self._kept = None  # what is not on disk is not known
         with own_errors():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft = self._path.with_suffix(".new")
             draft.write_bytes(msgspec.json.encode(kept))
             draft.replace(self._path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from rollbackd.errors import Permanent
+from rollbackd.kubernetes.revisions import Revision
 from rollbackd.targets.kubernetes import rollout
 from rollbackd.targets.kubernetes.memory import Memory
 from rollbackd.targets.kubernetes.rollout import began
@@ -123,6 +126,22 @@ async def test_nothing_is_settled_while_old_pods_run(shop: Shop) -> None:
     shop.server.controllers.off = True
     shop.server.store.put("pods", {**left, "metadata": {**left["metadata"], "resourceVersion": None}})
     assert not await target.settled("v1")
+
+
+async def test_two_that_look_at_the_same_time_forget_nothing(tmp_path: Path) -> None:
+    """As after a reload, while the target of the configuration before still looks."""
+    one = Revision("", "", "", "", 1, None, {}, {})
+
+    def look(who: str) -> None:
+        memory = Memory(tmp_path, "Deployment shop/checkout")
+        for number in range(20):
+            found = replace(one, identity=f"{who}{number}")
+            memory.names([found], lambda revision: revision.identity)
+            memory.learn(found.identity, {"app": "sha256:1"})
+
+    await asyncio.gather(*(asyncio.to_thread(look, who) for who in "ab"))
+    memory = Memory(tmp_path, "Deployment shop/checkout")
+    assert all(memory.digests(f"{who}{number}") for who in "ab" for number in range(20))
 
 
 # -- seeing deployments
