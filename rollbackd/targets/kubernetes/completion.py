@@ -1,4 +1,4 @@
-"""What is left to do once an owner has put the old release into a workload, and its controller would not do by itself."""
+"""What is left to do once an owner has put the old release there, and its controller would not do by itself."""
 
 from __future__ import annotations
 

@@ -45,16 +45,16 @@ async def argo(running_argo: Running, shop: Shop) -> AsyncIterator[RealArgo]:
 class Road:
     """An application that deploys `checkout` from a repository of its own."""
 
-    def __init__(self, argo: RealArgo, shop: Shop, make: Callable[..., Target]) -> None:
-        self.argo, self.shop, self._make = argo, shop, make
+    def __init__(self, argo: RealArgo, shop: Shop, make: Callable[..., Target], kind: str = "deployment") -> None:
+        self.argo, self.shop, self._make, self._kind = argo, shop, make, kind
         self.name = f"app-{shop.namespace}"[:50].rstrip("-")
         self.repository = Repository(shop.folder / "repository.git")
 
     def make(self) -> Target:
-        return self._make(owners={"argocd": {"url": self.argo.url, "token_file": self.argo.token_file}})
+        return self._make(self._kind, owners={"argocd": {"url": self.argo.url, "token_file": self.argo.token_file}})
 
     def push(self, version: str, extra: str = "") -> str:
-        files = {"app/checkout.yaml": yaml.safe_dump(manifest("deployment", version, {}))}
+        files = {"app/checkout.yaml": yaml.safe_dump(manifest(self._kind, version, {}))}
         return self.repository.commit(files | ({"app/extra.yaml": extra} if extra else {}), version)
 
     async def release(self, version: str) -> None:
@@ -66,7 +66,7 @@ class Road:
     async def in_place(self, version: str) -> None:
         async def there() -> bool:
             with suppress(AssertionError):
-                spec = (await self.shop.get())["spec"]["template"]["spec"]
+                spec = (await self.shop.get(self._kind))["spec"]["template"]["spec"]
                 if spec["containers"][0]["image"] == f"{IMAGE}:{version}":
                     return "operation" not in await self.app()
             return False
@@ -115,6 +115,27 @@ async def test_a_bad_release_is_rolled_back_and_stays_so(road: Road) -> None:
     await target.revert(ORDER)
     await road.make().revert(ORDER)
     assert len(await road.entries()) == 3
+
+
+async def test_pods_that_a_stateful_set_is_stuck_on_are_deleted(argo: RealArgo, shop: Shop, targets: Targets) -> None:
+    road = Road(argo, shop, targets, "statefulset")
+    road.push("v1")
+    await argo.create(road.name, road.repository.url, shop.namespace, SELF_HEAL)
+    await road.in_place("v1")
+    shop.kubelet.broken = {f"{IMAGE}:v2"}
+    road.push("v2")
+    await argo.refresh(road.name)
+
+    async def is_stuck() -> bool:
+        pods = (await shop.admin("GET", f"/api/v1/namespaces/{shop.namespace}/pods"))["items"]
+        return any("CrashLoopBackOff" in str(pod["status"]) for pod in pods)
+
+    await eventually_async(is_stuck, within=90)
+    target = road.make()
+    assert (await target.readiness("v1")).problems == ()
+    await target.revert(ORDER)
+    await settled(target, "v1")
+    await argo("DELETE", f"/applications/{road.name}?cascade=false")
 
 
 async def test_killed_between_any_two_calls_it_rolls_back_once(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from structlog.testing import capture_logs
 
 from rollbackd.errors import Conflict
