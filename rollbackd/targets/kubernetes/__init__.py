@@ -141,7 +141,7 @@ class Kubernetes:
         if not all(self._view.is_of(pod, look.current) for pod in meant):
             return False
         await self._images.check(look, meant)
-        road = await self._roads.of(look.workload)
+        road = await self._roads.of_late(look.workload)
         return await road.settled(look)
 
     def changes(self) -> AsyncIterator[TargetChange]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
-from rollbackd.errors import Permanent
+from rollbackd.errors import Permanent, Temporary
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder
 from rollbackd.targets.kubernetes.owners import Keeper, Tool, keeper
@@ -77,11 +77,28 @@ class Roads:
     def __init__(self, if_managed: IfManaged, straight: Road, over: Mapping[Tool, Opens], claims: Claims) -> None:
         self._if_managed, self._straight, self._over, self._claims = if_managed, straight, over, claims
         self._opened: dict[Keeper, Road] = {}
+        self._last: tuple[str, Mapping[str, str], Road] | None = None
+        """The road that was found last, with the uid and labels of the workload."""
 
     async def of(self, workload: Workload) -> Road:
         """The road to it as it is now: an owner may come and go. Raises what asking the owners raises."""
         if self._if_managed == "revert":
             return self._straight
+        road = await self._found(workload)
+        self._last = (workload.metadata.uid, workload.metadata.labels, road)
+        return road
+
+    async def of_late(self, workload: Workload) -> Road:
+        """As `of`, but what the owners said last counts where they cannot be asked now. Not for reverting."""
+        try:
+            return await self.of(workload)
+        except Temporary:
+            meta, last = workload.metadata, self._last
+            if last is None or last[:2] != (meta.uid, meta.labels):
+                raise
+            return last[2]
+
+    async def _found(self, workload: Workload) -> Road:
         kept_by = keeper(workload.metadata)
         if kept_by is None or not kept_by.name:
             # charts that Argo CD renders bear Helm's label, and there is no release of Helm's

@@ -383,6 +383,24 @@ async def test_a_label_that_is_not_argo_cds_leads_straight(argo: Argo, why: str)
     assert (argo.rollbacks, argo.shop.image) == (0, "v1")
 
 
+async def test_an_argo_cd_that_cannot_be_asked_keeps_nothing_else_from_settling(argo: Argo) -> None:
+    notes = argo.shop.deployment["metadata"]["annotations"]
+    del notes["argocd.argoproj.io/tracking-id"]
+    argo.shop.change("metadata", labels={"app.kubernetes.io/instance": "release"}, annotations=notes)
+    for kept in argo.shop.server.store.all("replicasets"):
+        kept["metadata"]["annotations"].pop("argocd.argoproj.io/tracking-id", None)
+        argo.shop.server.store.put("replicasets", kept)
+    target = argo.make()
+    await target.revert(ORDER)
+    argo.shop.run()
+    await argo.server.stop()
+    assert await target.settled("v1")
+    for question in (target.readiness("v2"), target.revert(RevertOrder(to="v2", expect="v1", key="key-2"))):
+        with pytest.raises(Temporary, match="Argo CD at"):
+            await question
+    assert argo.shop.image == "v1"
+
+
 async def _another_cluster(request: web.Request) -> web.StreamResponse | None:
     live = {"kind": "Deployment", "metadata": {"name": "checkout", "uid": "another"}}
     return web.json_response({"manifest": json.dumps(live)}) if request.path.endswith("/resource") else None
