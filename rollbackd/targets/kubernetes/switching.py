@@ -76,7 +76,10 @@ class Switching:
 
     def _kept_by(self, switch: Switch) -> str | None:
         kept_by = keeper(switch.service.metadata) if self._refuse else None
-        return kept_by.problem if kept_by is not None else None
+        if kept_by is None:
+            return None
+        # `owners` says how workloads are reverted, and nothing of Services
+        return f"{kept_by.what} looks after the Service and would undo it: switch it there, or set `if_managed: revert`"
 
     async def revert(self, order: RevertOrder) -> None:
         for _ in range(ATTEMPTS):

@@ -185,7 +185,7 @@ async def test_what_was_switched_back_by_hand_is_only_noted(street: Street) -> N
         (lambda street: street.deploy("blue", "v1", replicas=0), "no replicas: scale it up first"),
         (lambda street: street.server.store.delete("deployments", "checkout-blue"), "no Deployment stands by"),
         (lambda street: street.deploy("blue", "v1", colour="azure"), "selects none"),
-        (lambda street: street.switch("green", **{"argocd.argoproj.io/tracking-id": "shop:x"}), "Argo CD"),
+        (lambda street: street.switch("green", **{"argocd.argoproj.io/tracking-id": "shop:x"}), "switch it there"),
         (lambda street: street.server.denied.add("patch services"), "may not patch services"),
         (lambda street: street.server.denied.add("list endpointslices"), "may not list endpointslices"),
         (lambda street: street.server.store.delete("services", "checkout"), "there is no Service shop/checkout"),
