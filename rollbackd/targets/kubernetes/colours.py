@@ -28,6 +28,10 @@ class Colour:
     view: View
     images: Images
 
+    def runs(self, version: str) -> bool:
+        """Whether this is the release of that name; the one that it has while it stands by is its own, too."""
+        return version in (self.version, f"{self.look.version}-{self.value}")
+
     @property
     def name(self) -> str:
         """The Deployment's."""
@@ -57,7 +61,8 @@ class Switch:
 
     def find(self, version: str) -> Colour | None:
         """The one that runs this release."""
-        return next((one for one in self.colours if one.version == version), None)
+        exact = [one for one in self.colours if one.version == version]
+        return next(iter([*exact, *(one for one in self.colours if one.runs(version))]), None)
 
     def gone(self, version: str) -> str:
         """That nothing runs this release, as a sentence."""

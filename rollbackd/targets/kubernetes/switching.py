@@ -97,17 +97,17 @@ class Switching:
 
     async def _carry_out(self, order: RevertOrder, switch: Switch) -> bool:
         notes, live = switch.service.metadata.annotations, switch.live.version
-        keys = spent(notes)
+        keys, back = spent(notes), switch.live.runs(order.to)
         if order.key in keys:
-            if keys[-1] != order.key or live != order.to:
+            if keys[-1] != order.key or not back:
                 raise Conflict(f"key {order.key} is spent: the Service was switched since, {live} is live")
             return True
-        if live not in (order.to, order.expect):
+        if not back and not switch.live.runs(order.expect):
             raise Conflict(f"{live} is live, not {order.expect}: somebody else switched the Service")
-        colour = switch.find(order.to)
+        colour = switch.live if back else switch.find(order.to)
         if colour is None or switch.label is None:
             raise Permanent(switch.gone(order.to))
-        if live != order.to and (unfit := unready(colour)) is not None:
+        if not back and (unfit := unready(colour)) is not None:
             raise Permanent(unfit)
         await self._patch(switch, {**notes, **with_key(notes, order.key)}, colour)
         log.info("service_switched", service=self._service, version=order.to, was=live, deployment=colour.name)
@@ -126,7 +126,7 @@ class Switching:
 
     async def settled(self, to: str) -> bool:
         switch = await self._colours.look()
-        if switch is None or switch.live.version != to or unready(switch.live) is not None:
+        if switch is None or not switch.live.runs(to) or unready(switch.live) is not None:
             return False
         if await self._colours.strays(switch.live):
             return False

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.targets.base import Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target, TargetChange
 from rollbackd.targets.kubernetes import ADAPTER, switching
 from rollbackd.targets.kubernetes.colours import switched
 from tests.support.kube_server import KubeServer, status
@@ -218,6 +218,22 @@ async def test_two_colours_of_one_release_have_two_names(street: Street) -> None
     target = street.make()
     assert await in_place(target) == "v2"
     assert sorted(await versions(target)) == ["v1", "v2", "v2-red"]
+
+
+async def test_the_other_of_two_of_one_release_can_be_gone_back_to(street: Street) -> None:
+    street.deploy("red", "v2")
+    target = street.make()
+    order = RevertOrder(to="v2-red", expect="v2", key="key-2")
+    assert await problems(target, "v2-red") == ()
+    await target.revert(order)
+    assert street.live == "red"
+    street.route("red")
+    assert await target.settled("v2-red"), "though it is called v2 now that it is live"
+    await target.revert(order)
+    assert len(street.server.patched) == 1
+    street.switch("green")
+    with pytest.raises(Conflict, match="is spent"):
+        await target.revert(order)
 
 
 async def test_another_label_can_be_named(street: Street) -> None:
