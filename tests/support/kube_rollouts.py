@@ -140,6 +140,6 @@ async def installed(admin: Admin) -> None:
     async def served() -> bool:
         found = (await admin("GET", place))["items"]
         conditions = [one.get("status", {}).get("conditions", []) for one in found]
-        return all(any(c["type"] == "Established" and c["status"] == "True" for c in each) for each in conditions)
+        return all(any(c["type"] == "Established" and c["status"] == "True" for c in each or ()) for each in conditions)
 
     await eventually_async(served, within=30)

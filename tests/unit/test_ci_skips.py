@@ -53,7 +53,7 @@ def test_a_missing_program_skips_on_a_desk_and_fails_in_ci(folder: Path) -> None
 
 
 def test_what_is_not_built_is_left_out_and_that_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROLLBACKD_KUBERNETES", str(folder / "nowhere"))
+    monkeypatch.setenv("ROLLBACKD_BUILT", str(folder / "nowhere"))
     (folder / "test_skipping.py").write_text("import pytest\n\n@pytest.mark.built('kubernetes')\ndef test_it(): pass\n")
     (folder / "test_other.py").write_text("def test_other(): pass\n")
     said = run(folder, ci="true", quiet=False)
