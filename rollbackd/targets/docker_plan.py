@@ -9,8 +9,7 @@ import msgspec
 
 from rollbackd.errors import Permanent
 from rollbackd.targets.base import RevertOrder
-from rollbackd.targets.disk import own_errors
-from rollbackd.targets.kept_releases import write
+from rollbackd.targets.disk import own_errors, write_whole
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,4 +63,4 @@ class Plans:
             raise Permanent(f"{self._path} is not a file of ours; when no revert is under way, move it away") from None
 
     def write(self, plan: Plan) -> None:
-        write(self._path, msgspec.json.encode(plan))
+        write_whole(self._path, msgspec.json.encode(plan))

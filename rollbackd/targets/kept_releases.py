@@ -7,10 +7,6 @@ can be read by the daemon's user alone.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,7 +14,7 @@ import msgspec
 from rollbackd.docker.commands import Json
 from rollbackd.errors import Permanent
 from rollbackd.model import Name, Release
-from rollbackd.targets.disk import own_errors, sync_folder
+from rollbackd.targets.disk import alone, own_errors, write_whole
 
 MOST_NAMES = 1000
 """So many names of releases are remembered, those whose configuration is forgotten included."""
@@ -97,7 +93,7 @@ class KeptReleases:
         file = self._read()
         if file.kept and file.kept[0].seen == seen:
             return file.kept[0]
-        with self._alone():
+        with alone(self._path):
             return self._note(seen)
 
     def _note(self, seen: Seen) -> Kept:
@@ -120,18 +116,6 @@ class KeptReleases:
             return str(error)
         return None
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While the file is changed: after a reload, the target of the configuration before may still look."""
-        with own_errors():
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
-
     def _read(self) -> _File:
         with own_errors():
             try:
@@ -149,21 +133,7 @@ class KeptReleases:
             if not file.kept:
                 raise Permanent(f"{self._path} would be larger than {LARGEST_BYTES} bytes")
             file.kept.pop()
-        write(self._path, content)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace a file in one step that survives a crash; it can be read by the daemon's user alone."""
-    with own_errors():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        draft.replace(path)
-        sync_folder(path.parent)
+        write_whole(self._path, content)
 
 
 def _name(seen: Seen, names: dict[str, str]) -> str:

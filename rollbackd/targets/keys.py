@@ -15,7 +15,7 @@ import msgspec
 
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder
-from rollbackd.targets.disk import Disk, own_errors, sync_folder
+from rollbackd.targets.disk import Disk, own_errors, sync_folder, write_whole
 
 State: TypeAlias = Literal["begun", "done"]
 
@@ -197,14 +197,7 @@ class SpentKeys:
                 sync_folder(self._folder)
 
     def _rewrite(self, entries: list[Entry]) -> None:
-        with own_errors():
-            draft = self._path.with_suffix(".new")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-            sync_folder(self._folder)
+        write_whole(self._path, b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
 
 
 def full(place: Path) -> str | None:

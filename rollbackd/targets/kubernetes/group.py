@@ -19,7 +19,7 @@ from rollbackd.kubernetes.kinds import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, Kin
 from rollbackd.kubernetes.objects import Thing
 from rollbackd.model import Release
 from rollbackd.targets.base import Readiness, RevertOrder, Target, TargetChange
-from rollbackd.targets.disk import Disk, own_errors, sync_folder
+from rollbackd.targets.disk import Disk, alone, own_errors, write_whole
 
 LOOK_S = 30.0
 """How often to look for workloads that are new or gone."""
@@ -113,12 +113,8 @@ class Group:
         return None
 
     def _agree(self, version: str) -> None:
-        with own_errors():
-            self._agreed_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = self._agreed_file.with_suffix(".new")
-            draft.write_text(version)
-            draft.replace(self._agreed_file)
-            sync_folder(self._agreed_file.parent)
+        with alone(self._agreed_file):
+            write_whole(self._agreed_file, version.encode())
 
     # -- reverting
 

@@ -6,17 +6,14 @@ which one runs. Lost, both are found anew: names by age, images from the pods th
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from rollbackd.errors import Permanent
 from rollbackd.kubernetes.revisions import Revision
-from rollbackd.targets.disk import own_errors, sync_folder
+from rollbackd.targets.disk import alone, own_errors, write_whole
 
 KEEP = 200
 """How many revisions are remembered; Kubernetes itself keeps ten of each workload unless told otherwise."""
@@ -51,7 +48,7 @@ class Memory:
         """
         kept = self._read()
         if any(revision.identity not in kept.revisions for revision in revisions):
-            with self._alone():
+            with alone(self._path):
                 kept = self._named(revisions, call)
         return {revision.identity: kept.revisions[revision.identity].version for revision in revisions}
 
@@ -74,23 +71,11 @@ class Memory:
 
     def learn(self, identity: str, digests: Mapping[str, str]) -> None:
         """Its pods run these. What is known already stays: a tag may have been moved since."""
-        with self._alone():
+        with alone(self._path):
             kept = self._load()
             known = kept.revisions.get(identity) or self._read().revisions[identity]
             kept.revisions[identity] = msgspec.structs.replace(known, digests={**digests, **known.digests})
             self._write(kept, {identity})
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While the file is changed: after a reload, the target of the configuration before may still look."""
-        with own_errors():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
     def _read(self) -> _Kept:
         if self._kept is None:
@@ -115,9 +100,5 @@ class Memory:
         for identity in [one for one in kept.revisions if one not in needed][: max(surplus, 0)]:
             del kept.revisions[identity]
         self._kept = None  # what is not on disk is not known
-        with own_errors():
-            draft = self._path.with_suffix(".new")
-            draft.write_bytes(msgspec.json.encode(kept))
-            draft.replace(self._path)
-            sync_folder(self._folder)
+        write_whole(self._path, msgspec.json.encode(kept))
         self._kept = kept
