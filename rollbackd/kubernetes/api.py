@@ -20,7 +20,7 @@ from yarl import URL
 import rollbackd
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.kubernetes.access import Access, Credentials
-from rollbackd.kubernetes.objects import Page, Status, read
+from rollbackd.kubernetes.objects import Meta, Page, Status, read
 
 MAX_ANSWER = 32 * 1024 * 1024
 """What a list of pods may take: etcd keeps no object above 1.5 MiB, and pages hold at most PAGE of them."""
@@ -92,14 +92,16 @@ class Api:
         return [read(item, kind, what) for item in page.items or ()]
 
     async def patch(
-        self, path: str, operations: Sequence[Mapping[str, object]], what: str, manager: str | None = None
+        self, path: str, seen: Meta, operations: Sequence[Mapping[str, object]], what: str, manager: str | None = None
     ) -> bytes:
         """Apply a JSON Patch (RFC 6902), all or nothing; the object after it.
 
-        `manager` is whose the changed fields are from then on, where that is not to be us.
+        It holds the resourceVersion of the object that was `seen`, so that nobody's later change is overwritten: Stale
+        where there was one. `manager` is whose the changed fields are from then on, where that is not to be us.
         """
+        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version}
         query = {"fieldManager": manager} if manager is not None else None
-        return await self._answer("PATCH", path, what, query=query, body=list(operations), content_type=JSON_PATCH)
+        return await self._answer("PATCH", path, what, query=query, body=[guard, *operations], content_type=JSON_PATCH)
 
     async def post(self, path: str, body: Mapping[str, object], kind: type[T], what: str) -> T:
         """Create an object, or ask a question that is put as one."""

@@ -64,7 +64,7 @@ class Undo:
         """Go on from wherever the order is."""
         aborted = False
         for _ in range(ATTEMPTS):
-            look = await self._look()
+            look = await self._view.look_to_revert(self._clock)
             if aborted and look.version == order.expect and not look.workload.status.abort:
                 raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had aborted")
             step = judge(order, look, going=_on_its_way(look.workload))
@@ -80,12 +80,6 @@ class Undo:
             await self.complete(order)
             return
         raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
-
-    async def _look(self) -> Look:
-        look = await self._view.look_once_taken_up(self._clock)
-        if look is None:
-            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
-        return look
 
     async def _abort(self, order: RevertOrder, look: Look) -> Look:
         after = await self._patch(look.workload, [_add("/status/abort", value=True)], part="/status")
@@ -130,7 +124,7 @@ class Undo:
         until = self._clock.monotonic() + TAKEN_UP_S
         while True:
             try:
-                look = await self._look()
+                look = await self._view.look_to_revert(self._clock)
             except NotTakenUp:
                 if self._clock.monotonic() > until:
                     raise
@@ -140,10 +134,9 @@ class Undo:
             return look
 
     async def _patch(self, workload: Workload, operations: Sequence[Mapping[str, object]], part: str = "") -> Workload:
-        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": workload.metadata.resource_version}
         what = await self._view.what()
         path = await self._view.path() + part
-        return read(await self._view.api.patch(path, [guard, *operations], what), Workload, what)
+        return read(await self._view.api.patch(path, workload.metadata, operations, what), Workload, what)
 
 
 def _on_its_way(workload: Workload) -> bool:

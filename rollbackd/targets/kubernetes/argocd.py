@@ -146,9 +146,7 @@ class ArgoCDRoad:
         """Go on from wherever the order is."""
         async with self._keys.exclusive(self._disk):
             app = await self._app()  # before the workload: an operation that is over by now has changed that already
-            look = await self._view.look_once_taken_up(self._clock)
-            if look is None:
-                raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
+            look = await self._view.look_to_revert(self._clock)
             if look.staged:
                 raise Conflict(
                     "the Deployment is paused with a template that was never rolled out: somebody prepares it"

@@ -123,19 +123,13 @@ class FluxRoad:
             raise Permanent(self._helm)
         place = await self._hands.place(self._kept)
         try:
-            if judge(order, await self._look(), going=False) is Step.SWITCH:
+            if judge(order, await self._view.look_to_revert(self._clock), going=False) is Step.SWITCH:
                 await self._suspend(place, order)
                 await self._quiet(place)
             await self._straight.carry_out(order)
         except Conflict:
             await self._let_go(order)
             raise
-
-    async def _look(self) -> Look:
-        look = await self._view.look_once_taken_up(self._clock)
-        if look is None:
-            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
-        return look
 
     async def _suspend(self, place: Place, order: RevertOrder) -> None:
         for _ in range(ATTEMPTS):

@@ -178,9 +178,8 @@ class Flux:
         self, place: Place, seen: FluxObject, notes: Mapping[str, str], *operations: Mapping[str, object]
     ) -> FluxObject:
         """Give it these annotations instead of those it had, and more. Raises Stale where it was changed since."""
-        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.metadata.resource_version}
         annotate = {"op": "add", "path": "/metadata/annotations", "value": notes}
-        answer = await self._api.patch(place.path, [guard, annotate, *operations], place.what)
+        answer = await self._api.patch(place.path, seen.metadata, [annotate, *operations], place.what)
         return read(answer, FluxObject, place.what)
 
     async def ask(self, place: Place, token: str) -> None:

@@ -107,9 +107,7 @@ class GitRoad:
     # -- reverting
 
     async def carry_out(self, order: RevertOrder) -> None:
-        look = await self._hands.view.look_once_taken_up(self._hands.clock)
-        if look is None:
-            raise Conflict(f"{await self._hands.view.what()} is gone: somebody else deleted it")
+        look = await self._hands.view.look_to_revert(self._hands.clock)
         if look.version not in (order.expect, order.to):
             raise Conflict(f"{look.version} is in place, not {order.expect}: somebody else deployed")
         if (two := ambiguous(look, order.to)) is not None:
@@ -204,11 +202,10 @@ class GitRoad:
     async def _refresh(self) -> None:
         for left in reversed(range(ATTEMPTS)):
             meta = (await self._application()).metadata
-            guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": meta.resource_version}
             value = {**meta.annotations, REFRESH: "normal"}
             annotate = {"op": "add", "path": "/metadata/annotations", "value": value}
             try:
-                await self._hands.view.api.patch(self._address, [guard, annotate], self._kept.what)
+                await self._hands.view.api.patch(self._address, meta, [annotate], self._kept.what)
             except Stale:
                 if not left:
                     raise

@@ -110,7 +110,7 @@ class HelmRoad:
     async def carry_out(self, order: RevertOrder) -> None:
         """Go on from wherever the order is."""
         async with self._keys.exclusive(self._disk):
-            look = await self._look()
+            look = await self._view.look_to_revert(self._clock)
             mark = await self._disk.run(lambda: self._keys.mark_of(order.key))
             if mark is None:
                 await self._begin(order, look)
@@ -183,17 +183,11 @@ class HelmRoad:
 
     async def _finish(self, order: RevertOrder) -> None:
         """Note the key where the effect is, take away what helm leaves of others, and delete pods that are stuck."""
-        look = await self._look()
+        look = await self._view.look_to_revert(self._clock)
         if not _like(look, order.to):
             raise Conflict(f"{look.version} is in place, not {order.to}: somebody else deployed after helm rolled back")
         await self._straight.carry_out(msgspec.structs.replace(order, expect=look.version))
         await self._disk.run(lambda: self._keys.finish(order, self._clock.now()))
-
-    async def _look(self) -> Look:
-        look = await self._view.look_once_taken_up(self._clock)
-        if look is None:
-            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
-        return look
 
 
 def _like(look: Look, version: str) -> bool:

@@ -117,7 +117,7 @@ class Reverter:
     async def carry_out(self, order: RevertOrder) -> None:
         """Go on from wherever the order is."""
         for _ in range(ATTEMPTS):
-            look = await self._look()
+            look = await self._view.look_to_revert(self._clock)
             going = self._view.kind is DEPLOYMENT and self._view.kind.progress(look.workload) != "complete"
             going = going and not look.workload.spec.paused
             try:
@@ -162,7 +162,7 @@ class Reverter:
         return True
 
     async def complete(self, order: RevertOrder) -> None:
-        look = await self._look()
+        look = await self._view.look_to_revert(self._clock)
         to = look.find(order.to)
         if to is None or look.version != order.to:
             raise Conflict(f"{look.version} was put in place since {order.to} was put back")
@@ -176,20 +176,12 @@ class Reverter:
         stay = {name: value for name, value in notes.items() if name in STAY}
         return {name: value for name, value in to.annotations.items() if name not in STAY} | stay
 
-    async def _look(self) -> Look:
-        look = await self._view.look_once_taken_up(self._clock)
-        if look is None:
-            raise Conflict(f"{await self._view.what()} is gone: somebody else deleted it")
-        return look
-
     async def _patch(
         self, workload: Workload, notes: Mapping[str, str], operations: tuple[Mapping[str, object], ...]
     ) -> Workload:
-        guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": workload.metadata.resource_version}
-        annotate = {"op": "add", "path": "/metadata/annotations", "value": notes}
-        changes: list[Mapping[str, object]] = [guard, annotate, *operations]
-        what = await self._view.what()
-        return read(await self._view.api.patch(await self._view.path(), changes, what, self._manager), Workload, what)
+        changes = [{"op": "add", "path": "/metadata/annotations", "value": notes}, *operations]
+        path, what = await self._view.path(), await self._view.what()
+        return read(await self._view.api.patch(path, workload.metadata, changes, what, self._manager), Workload, what)
 
     async def _let_go(self, order: RevertOrder, look: Look) -> None:
         """Somebody else deployed while the rollout was paused by us: what they want must not wait for us."""

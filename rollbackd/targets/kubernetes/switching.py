@@ -114,15 +114,13 @@ class Switching:
         return True
 
     async def _patch(self, switch: Switch, notes: Mapping[str, str], colour: Colour) -> None:
-        """Under the resourceVersion that was looked at, so that nobody's later change is overwritten."""
         label = str(switch.label).replace("~", "~0").replace("/", "~1")
-        version = switch.service.metadata.resource_version
         operations: list[Mapping[str, object]] = [
-            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
             {"op": "add", "path": "/metadata/annotations", "value": notes},
             {"op": "replace", "path": f"/spec/selector/{label}", "value": colour.value},
         ]
-        await self._api.patch(await self._colours.path(), operations, await self._colours.what())
+        path, what = await self._colours.path(), await self._colours.what()
+        await self._api.patch(path, switch.service.metadata, operations, what)
 
     async def settled(self, to: str) -> bool:
         switch = await self._colours.look()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rollbackd.aiokit import Clock
+from rollbackd.errors import Conflict
 from rollbackd.kubernetes.api import Api
 from rollbackd.kubernetes.kinds import DEPLOYMENT
 from rollbackd.kubernetes.objects import read
@@ -71,6 +72,13 @@ class View(Subject):
                 if clock.monotonic() > until:
                     raise
             await clock.sleep(0.1)
+
+    async def look_to_revert(self, clock: Clock) -> Look:
+        """The same, for who is about to change it. Raises Conflict where nothing is deployed any more."""
+        look = await self.look_once_taken_up(clock)
+        if look is None:
+            raise Conflict(f"{await self.what()} is gone: somebody else deleted it")
+        return look
 
     async def look(self, workload: Workload | None = None) -> Look | None:
         """What is in place and what could be; None where nothing is deployed.
