@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from tests.contract.place import SECRET, SECRET_VARIABLE, Place
 from tests.contract.targets import PLACES, build, make_place
 from tests.support.clock import ManualClock
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import watching
 
 ROOT = Path(__file__).parents[2]
 ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
@@ -352,25 +353,6 @@ async def test_closing_twice_is_safe(target: Target) -> None:
 
 
 # -- seeing deployments
-
-
-@asynccontextmanager
-async def watching(target: Target) -> AsyncIterator[list[TargetChange]]:
-    """Collects what `changes` yields, from its first look on."""
-    found: list[TargetChange] = []
-
-    async def collect() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    task = asyncio.create_task(collect())
-    try:
-        await asyncio.sleep(0)
-        yield found
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rollbackd.errors import Temporary
-from rollbackd.targets.base import Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from tests.support.kube_real import NODE, Admin, Cluster, Kubelet
 from tests.support.kube_store import Object
 from tests.support.waiting import eventually_async
@@ -81,23 +81,6 @@ def manifest(kind: str, version: str, annotations: dict[str, str]) -> Object:
     return {"apiVersion": "apps/v1", "kind": names[kind], "metadata": meta, "spec": spec}
 
 
-@asynccontextmanager
-async def watching(target: Target) -> AsyncIterator[list[TargetChange]]:
-    found: list[TargetChange] = []
-
-    async def collect() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    task = asyncio.create_task(collect())
-    try:
-        yield found
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 async def settled(target: Target, version: str) -> None:
     async def there() -> bool:
         with suppress(Temporary):
@@ -107,8 +90,16 @@ async def settled(target: Target, version: str) -> None:
     await eventually_async(there, within=60)
 
 
-def seen(changes: list[TargetChange]) -> list[tuple[str, str | None, str]]:
-    return [(change.version, change.previous, change.phase) for change in changes]
+async def insisting(target: Target, order: RevertOrder) -> None:
+    """As the executor does: Temporary trouble is tried again."""
+    for _ in range(50):
+        try:
+            await target.revert(order)
+        except Temporary:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise AssertionError("it never came to an end")
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.kubernetes.argocd_api import ArgoApi
 from tests.support.argocd_real import NAMESPACE, RealArgo, Running, administering_argo, argocd
+from tests.support.dying import Killed
 from tests.support.kube_real import Cluster
 from tests.support.kube_shop import IMAGE, Shop, manifest, settled
 from tests.support.repository import Repository
@@ -167,10 +168,6 @@ async def test_killed_between_any_two_calls_it_rolls_back_once(road: Road, monke
         await road.make().revert(order)
         await settled(road.make(), "v1")
         assert await road.newest() == before + 1, "one sync more, and no other"
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
 
 
 @pytest.mark.parametrize("method", ["PATCH", "POST"])

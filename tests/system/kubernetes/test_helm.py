@@ -14,6 +14,7 @@ from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.kubernetes import helm_history
 from rollbackd.targets.process import Commands
+from tests.support.dying import Killed
 from tests.support.helm_shop import HelmShop, helm_shop
 from tests.support.kube_real import Cluster
 from tests.support.kube_shop import IMAGE, Shop, settled
@@ -286,10 +287,6 @@ async def test_lost_rights_are_told_beforehand(helm: HelmShop, over_helm: Make) 
     with pytest.raises(Permanent, match=r"docs/targets/helm.md lists the rights"):
         await target.revert(ORDER)
     assert len(await helm.history()) == 2
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

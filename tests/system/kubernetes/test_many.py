@@ -9,9 +9,10 @@ import pytest
 from rollbackd.errors import Conflict
 from rollbackd.targets.base import Target
 from tests.support.kube_real import NODE
-from tests.support.kube_shop import Shop, seen, settled, watching
+from tests.support.kube_shop import Shop, settled
 from tests.support.kube_store import Object
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import seen, watching
 from tests.system.kubernetes.conftest import Targets
 from tests.unit.targets.kube_shop import ORDER
 

@@ -12,11 +12,13 @@ import pytest
 from rollbackd.errors import Conflict, RollbackdError, Temporary
 from rollbackd.kubernetes.api import Api
 from rollbackd.targets.base import RevertOrder, Target
+from tests.support.dying import Deadly, Killed
 from tests.support.inside import Inside
 from tests.support.kube_real import Cluster, administering
 from tests.support.kube_rollouts import BLUE_GREEN, PAUSED_AT_HALF, Rollouts, controller, installed
-from tests.support.kube_shop import IMAGE, Shop, seen, settled, watching
+from tests.support.kube_shop import IMAGE, Shop, insisting, settled
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import seen, watching
 from tests.system.kubernetes.conftest import Targets
 
 pytestmark = [
@@ -189,7 +191,7 @@ async def test_a_humans_change_is_not_overwritten(
 
     monkeypatch.setattr(Api, "patch", late)
     with pytest.raises(Conflict):
-        await _insisting(target)
+        await insisting(target, ORDER)
     assert tried == call
     await rollout.reaches("Paused", "v3")
 
@@ -213,23 +215,7 @@ async def test_who_resumes_what_was_aborted_is_left_alone(
 
     monkeypatch.setattr(Api, "patch", retried)
     with pytest.raises(Conflict, match="somebody resumed"):
-        await _insisting(target)
-
-
-async def _insisting(target: Target) -> None:
-    """As the executor does: Temporary trouble is tried again."""
-    for _ in range(50):
-        try:
-            await target.revert(ORDER)
-        except Temporary:
-            await asyncio.sleep(0.1)
-        else:
-            return
-    raise AssertionError("it never came to an end")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+        await insisting(target, ORDER)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -238,24 +224,12 @@ async def test_killed_between_any_two_calls_it_reverts_once(
     opens: Opens, targets: Targets, monkeypatch: pytest.MonkeyPatch, when: str, promoted: bool
 ) -> None:
     """At each call in turn: just before it is sent, and just before its answer is read."""
-    answer = Api._answer
-    calls, fatal = 0, 0
-
-    async def mortal(self: Api, *arguments: Any, **more: Any) -> bytes:
-        nonlocal calls
-        calls += 1
-        if calls == fatal and when == "before":
-            raise Killed
-        got = await answer(self, *arguments, **more)
-        if calls == fatal:
-            raise Killed
-        return got
-
-    monkeypatch.setattr(Api, "_answer", mortal)
+    deadly = Deadly(when)
+    monkeypatch.setattr(Api, "_answer", deadly.around(Api._answer))
     rollout: Rollouts = await opens(PAUSED_AT_HALF)
     await rollout.promoted("v1")
     for fatal_call in range(1, 30):
-        fatal = 0
+        deadly.at(0)
         if promoted:
             await rollout.promoted("v2")
         else:
@@ -263,13 +237,13 @@ async def test_killed_between_any_two_calls_it_reverts_once(
             await rollout.reaches("Paused", "v2")
         generation = (await rollout.get())["metadata"]["generation"]
         order = RevertOrder(to="v1", expect="v2", key=f"key-{fatal_call}")
-        calls, fatal = 0, fatal_call
+        deadly.at(fatal_call)
         died = False
         try:
             await targets("rollout").revert(order)
         except Killed:
             died = True
-        fatal = 0
+        deadly.at(0)
         again = targets("rollout")
         await _until_done(again, order)
         await settled(again, "v1")

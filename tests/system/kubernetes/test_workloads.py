@@ -16,9 +16,11 @@ import pytest
 from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
 from rollbackd.kubernetes.api import Api
 from rollbackd.targets.base import RevertOrder, Target
+from tests.support.dying import Deadly, Killed
 from tests.support.inside import Inside
-from tests.support.kube_shop import IMAGE, KINDS, Shop, manifest, seen, settled, watching
+from tests.support.kube_shop import IMAGE, KINDS, Shop, insisting, manifest, settled
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import seen, watching
 from tests.system.kubernetes.conftest import Targets
 
 pytestmark = [
@@ -168,25 +170,9 @@ async def test_a_humans_change_is_not_overwritten(
 
     monkeypatch.setattr(Api, "patch", late)
     with pytest.raises(Conflict):
-        await _insisting(target)
+        await insisting(target, ORDER)
     await shop.rolled_out(target, "v3")
     assert tried == 1
-
-
-async def _insisting(target: Target) -> None:
-    """As the executor does: Temporary trouble is tried again."""
-    for _ in range(50):
-        try:
-            await target.revert(ORDER)
-        except Temporary:
-            await asyncio.sleep(0.1)
-        else:
-            return
-    raise AssertionError("it never came to an end")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -194,37 +180,25 @@ async def test_killed_between_any_two_calls_it_reverts_once(
     shop: Shop, targets: Targets, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """At each call in turn: just before it is sent, and just before its answer is read."""
-    answer = Api._answer
-    calls, fatal = 0, 0
-
-    async def mortal(self: Api, *arguments: Any, **more: Any) -> bytes:
-        nonlocal calls
-        calls += 1
-        if calls == fatal and when == "before":
-            raise Killed
-        got = await answer(self, *arguments, **more)
-        if calls == fatal:
-            raise Killed
-        return got
-
-    monkeypatch.setattr(Api, "_answer", mortal)
+    deadly = Deadly(when)
+    monkeypatch.setattr(Api, "_answer", deadly.around(Api._answer))
     target = targets()
     await shop.deploy("v1")
     await shop.rolled_out(target, "v1")
     shop.kubelet.broken = {f"{IMAGE}:v2"}
     for fatal_call in range(1, 30):
-        fatal = 0
+        deadly.at(0)
         await shop.deploy("v2")
         await eventually_async(lambda: _in_place(target, "v2"), within=30)
         generation = (await shop.get())["metadata"]["generation"]
         order = RevertOrder(to="v1", expect="v2", key=f"key-{fatal_call}")
-        calls, fatal = 0, fatal_call
+        deadly.at(fatal_call)
         died = False
         try:
             await target.revert(order)
         except Killed:
             died = True
-        fatal = 0
+        deadly.at(0)
         again = targets()
         await again.revert(order)
         await settled(again, "v1")

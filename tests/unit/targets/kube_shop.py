@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.kubernetes import ADAPTER
 from tests.support.kube_server import KubeServer
 from tests.support.kube_store import Object, Refused
@@ -78,17 +78,16 @@ async def in_place(target: Target) -> str:
 
 
 @asynccontextmanager
-async def watching(shop: Shop, target: Target) -> AsyncIterator[list[tuple[str, str | None, str]]]:
-    found: list[TargetChange] = []
+async def watching(server: KubeServer, target: Target) -> AsyncIterator[list[tuple[str, str | None, str]]]:
+    """Version, previous one and phase of each deployment, from when the watch was told everything."""
     seen: list[tuple[str, str | None, str]] = []
 
     async def collect() -> None:
         async for change in target.changes():
-            found.append(change)
-            seen.append((change.version, change.previous, change.phase))
+            seen.append((change.version, change.previous, change.phase))  # noqa: PERF401  it never ends
 
     task = asyncio.create_task(collect())
-    await eventually(lambda: shop.server.watching and shop.server.quiet)
+    await eventually(lambda: server.watching and server.quiet)
     try:
         yield seen
     finally:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from rollbackd.errors import Conflict, Permanent
-from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.compose import ADAPTER
 from tests.support.containers import Shop
 from tests.support.waiting import eventually
+from tests.support.watching import watching
 from tests.unit.targets.cutting import Cut, CutOff
 from tests.unit.targets.making import Make, making
 
@@ -174,21 +175,12 @@ async def test_where_somebody_deploys_meanwhile_what_was_stopped_runs_again(
 
 async def test_a_deployment_is_finished_once_every_replica_runs_it(make: Make, shop: Shop) -> None:
     up(shop, "v1", replicas=2)
-    found: list[TargetChange] = []
     target = make(poll=60.0)
 
-    async def watch() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with watching(target) as found:
         await asyncio.sleep(0.5)
         shop.deploy("v2", *labels(shop, 1, "hash-v2"), name=f"{shop.name}-api-1")
         await eventually(lambda: [change.phase for change in found] == ["started"])
         shop.deploy("v2", *labels(shop, 2, "hash-v2"), name=f"{shop.name}-api-2")
         await eventually(lambda: [change.phase for change in found] == ["started", "finished"])
-    finally:
-        watching.cancel()
-        await asyncio.wait({watching})
     assert {(change.version, change.previous) for change in found} == {("v2", "v1")}

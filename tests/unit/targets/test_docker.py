@@ -14,12 +14,13 @@ import pytest
 
 from rollbackd.docker.engine import EngineFault
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.docker import ADAPTER
 from rollbackd.targets.docker_shape import decoded, shape_of
 from rollbackd.targets.kept_releases import LARGEST_BYTES, KeptReleases, Seen
 from tests.support.containers import Shop
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import watching
 from tests.unit.targets.cutting import Cut, CutOff
 from tests.unit.targets.making import Make, making
 
@@ -630,15 +631,9 @@ async def test_what_alone_still_runs_is_left_alone_by_another_order(
 
 async def test_deployments_are_seen_as_they_happen(make: Make, shop: Shop) -> None:
     shop.deploy("v1")
-    found: list[TargetChange] = []
     target = make(poll=60.0)
 
-    async def watch() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with watching(target) as found:
         await asyncio.sleep(0.5)
         began = shop.inspect()["Created"]
         shop.deploy("v2", "--health-cmd", "test -e /tmp/well", "--health-interval", "100ms")
@@ -649,6 +644,3 @@ async def test_deployments_are_seen_as_they_happen(make: Make, shop: Shop) -> No
         assert {(change.version, change.previous) for change in found} == {("v2", "v1")}
         await target.revert(ORDER)
         await eventually(lambda: [change.version for change in found] == ["v2", "v2", "v1", "v1"])
-    finally:
-        watching.cancel()
-        await asyncio.wait({watching})

@@ -18,6 +18,7 @@ from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.git_mirror import Mirror
 from rollbackd.targets.kubernetes import ADAPTER, flux, flux_git, flux_objects
 from rollbackd.targets.kubernetes.revert import Reverter
+from tests.support.dying import Killed
 from tests.support.flux_played import MANIFEST, Flux, manifest
 from tests.support.kube_server import status
 from tests.support.repository import Repository
@@ -257,10 +258,6 @@ async def test_it_is_not_settled_before_flux_has_turned_to_the_commit(kept: Kept
     kept.flux.change("status", lastAttemptedRevision=f"main@sha1:{40 * 'a'}")
     with pytest.raises(Temporary, match="still at commit aaaaaaaaaaaa"):
         await target.settled("v1")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

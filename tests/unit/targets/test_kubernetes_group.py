@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import pytest
 from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.targets.base import TargetChange
 from rollbackd.targets.kubernetes import ADAPTER
 from tests.support.kube_server import KubeServer, status
 from tests.support.kube_store import Refused
 from tests.support.waiting import eventually
+from tests.support.watching import seen, watching
 from tests.unit.targets.kube_shop import ORDER, in_place, versions
 from tests.unit.targets.making import Make, making
 
@@ -149,24 +148,13 @@ async def test_nobody_there_is_nothing_deployed(stack: Stack) -> None:
 
 async def test_the_first_that_changes_begins_a_deployment_and_the_last_one_ends_it(stack: Stack) -> None:
     target = stack.make()
-    found: list[TargetChange] = []
-
-    async def collect() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    def seen() -> list[tuple[str, str | None, str]]:
-        return [(one.version, one.previous, one.phase) for one in found]
-
-    task = asyncio.create_task(collect())
-    await eventually(lambda: len(stack.server.watching) == 2 and stack.server.quiet)
-    stack.deploy("v2", "web")
-    await eventually(lambda: seen() == [("v2", "v1", "started")])
-    await eventually(lambda: stack.server.quiet)
-    stack.deploy("v2", "worker")
-    await eventually(lambda: seen() == [("v2", "v1", "started"), ("v2", "v1", "finished")])
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with watching(target) as found:
+        await eventually(lambda: len(stack.server.watching) == 2 and stack.server.quiet)
+        stack.deploy("v2", "web")
+        await eventually(lambda: seen(found) == [("v2", "v1", "started")])
+        await eventually(lambda: stack.server.quiet)
+        stack.deploy("v2", "worker")
+        await eventually(lambda: seen(found) == [("v2", "v1", "started"), ("v2", "v1", "finished")])
 
 
 def _strange() -> dict[str, object]:

@@ -18,6 +18,7 @@ from rollbackd.kubernetes.api import Api
 from rollbackd.targets.base import Target
 from rollbackd.targets.kubernetes import helm_program
 from rollbackd.targets.process import Commands, Finished, TooSlow
+from tests.support.dying import Deadly, Killed
 from tests.support.helm_program import main as helm
 from tests.unit.targets.kube_shop import ORDER, Shop, in_place, shop
 
@@ -274,49 +275,31 @@ async def test_a_helm_that_died_with_the_daemon_is_given_its_time(charts: Charts
     assert [one["status"] for one in charts.history[2:]] == ["pending-rollback", "deployed"]
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_killed_at_any_call_it_rolls_back_once(
     charts: Charts, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    calls, fatal = 0, 0
-
     async def within_this_process(_self: Commands, *arguments: Any) -> Finished:
         """The small helm, without starting Python each time."""
         _label, command, _within, variables = arguments
         printed = await asyncio.to_thread(helm, charts.folder, [*command[1:]], variables)
         return Finished(0, printed, overflowed=False, tail="")
 
-    def mortal(method: Any) -> Any:
-        async def dying(self: Any, *arguments: Any, **more: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            mine = calls
-            if mine == fatal and when == "before":
-                raise Killed
-            got = await method(self, *arguments, **more)
-            if mine == fatal:
-                raise Killed
-            return got
-
-        return dying
-
-    monkeypatch.setattr(Api, "_answer", mortal(Api._answer))
-    monkeypatch.setattr(Commands, "run", mortal(within_this_process))
+    deadly = Deadly(when)
+    monkeypatch.setattr(Api, "_answer", deadly.around(Api._answer))
+    monkeypatch.setattr(Commands, "run", deadly.around(within_this_process))
     for fatal_call in range(1, 40):
         if fatal_call > 1:
             charts.upgrade("v2")
         order = type(ORDER)(to="v1", expect="v2", key=f"key-{fatal_call}")
-        before, calls, fatal = charts.rollbacks, 0, fatal_call
+        before = charts.rollbacks
+        deadly.at(fatal_call)
         died = False
         try:
             await charts.target().revert(order)
         except Killed:
             died = True
-        fatal = 0
+        deadly.at(0)
         await charts.target().revert(order)
         assert charts.rollbacks == before + 1
         assert charts.shop.image == "v1"

@@ -149,7 +149,7 @@ async def test_two_that_look_at_the_same_time_forget_nothing(tmp_path: Path) -> 
 
 async def test_a_rollout_is_started_until_its_pods_are_ready(shop: Shop) -> None:
     shop.deploy("v1")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         shop.server.controllers.stalled = True
         shop.deploy("v2")
         await eventually(lambda: seen == [("v2", "v1", "started")])
@@ -163,7 +163,7 @@ async def test_a_rollout_that_runs_out_of_time_has_failed_once_nobody_reverted_i
 ) -> None:
     """As long as its release is looked at, trouble of its pods is a reason to revert it."""
     shop.deploy("v1")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         shop.server.controllers.stalled = True
         shop.deploy("v2")
         await eventually(lambda: seen == [("v2", "v1", "started")])
@@ -183,7 +183,7 @@ async def test_a_rollout_that_was_under_way_is_told_when_it_ends(shop: Shop) -> 
     shop.deploy("v1")
     shop.server.controllers.stalled = True
     shop.deploy("v2")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         shop.server.controllers.stalled = False
         shop.run()
         await eventually(lambda: seen == [("v2", None, "finished")])
@@ -209,7 +209,7 @@ def test_a_rollout_began_when_its_revision_was_made_as_far_as_that_can_be(
 
 async def test_scaling_is_no_deployment(shop: Shop) -> None:
     shop.deploy("v1")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         shop.change("spec", replicas=5)
         await eventually(lambda: shop.server.quiet)
         shop.deploy("v2")
@@ -218,7 +218,7 @@ async def test_scaling_is_no_deployment(shop: Shop) -> None:
 
 async def test_a_watch_that_fell_behind_lists_anew(shop: Shop) -> None:
     shop.deploy("v1")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         await shop.server.stop()
         shop.deploy("v2")
         shop.server.store.forget()
@@ -228,7 +228,7 @@ async def test_a_watch_that_fell_behind_lists_anew(shop: Shop) -> None:
 
 async def test_a_watch_that_is_ended_goes_on_where_it_was(shop: Shop) -> None:
     shop.deploy("v1")
-    async with watching(shop, shop.make()) as seen:
+    async with watching(shop.server, shop.make()) as seen:
         for task in [*shop.server.watching]:
             assert task is not None
             task.cancel()

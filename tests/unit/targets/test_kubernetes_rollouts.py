@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,12 @@ from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
 from rollbackd.kubernetes.api import Api
-from rollbackd.targets.base import Target
+from tests.support.dying import Deadly, Killed
 from tests.support.kube_server import status
 from tests.support.kube_store import digest
 from tests.support.waiting import eventually
 from tests.unit.targets.kube_rollout import TOKEN, Rollout, opened
-from tests.unit.targets.kube_shop import IMAGE, ORDER, in_place
+from tests.unit.targets.kube_shop import IMAGE, ORDER, in_place, watching
 
 
 @pytest.fixture
@@ -203,39 +201,22 @@ async def test_a_spec_that_is_observed_but_not_named_yet_is_not_taken_for_the_ol
 # -- dying and faults, at each call in turn
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("promoted", [False, True])
 async def test_killed_between_any_two_calls_it_reverts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, promoted: bool
 ) -> None:
-    answer = Api._answer
-    calls, fatal = 0, 0
-
-    async def mortal(self: Api, *arguments: Any, **more: Any) -> bytes:
-        nonlocal calls
-        calls += 1
-        if calls == fatal and when == "before":
-            raise Killed
-        got = await answer(self, *arguments, **more)
-        if calls == fatal:
-            raise Killed
-        return got
-
-    monkeypatch.setattr(Api, "_answer", mortal)
+    deadly = Deadly(when)
+    monkeypatch.setattr(Api, "_answer", deadly.around(Api._answer))
 
     async def once(rollout: Rollout, call: int) -> bool:
-        nonlocal calls, fatal
-        calls, fatal = 0, call
+        deadly.at(call)
         died = False
         try:
             await rollout.make().revert(ORDER)
         except Killed:
             died = True
-        fatal = 0
+        deadly.at(0)
         await rollout.make().revert(ORDER)
         return died
 
@@ -302,7 +283,7 @@ async def _at_each_call(folder: Path, once: Callable[[Rollout, int], Awaitable[b
 
 async def test_a_release_is_started_until_it_is_promoted(rollout: Rollout) -> None:
     rollout.deploy("v1")
-    async with _watching(rollout, rollout.make()) as seen:
+    async with watching(rollout.server, rollout.make()) as seen:
         rollout.deploy("v2")
         await eventually(lambda: seen == [("v2", "v1", "started")])
         rollout.change("status", promoteFull=True)
@@ -311,26 +292,8 @@ async def test_a_release_is_started_until_it_is_promoted(rollout: Rollout) -> No
 
 async def test_a_release_that_is_aborted_has_failed(rollout: Rollout) -> None:
     rollout.deploy("v1")
-    async with _watching(rollout, rollout.make()) as seen:
+    async with watching(rollout.server, rollout.make()) as seen:
         rollout.deploy("v2")
         await eventually(lambda: seen == [("v2", "v1", "started")])
         rollout.change("status", abort=True)
         await eventually(lambda: seen[1:] == [("v2", "v1", "failed")])
-
-
-@asynccontextmanager
-async def _watching(rollout: Rollout, target: Target) -> AsyncIterator[list[tuple[str, str | None, str]]]:
-    seen: list[tuple[str, str | None, str]] = []
-
-    async def collect() -> None:
-        async for change in target.changes():
-            seen.append((change.version, change.previous, change.phase))  # noqa: PERF401  it never ends
-
-    task = asyncio.create_task(collect())
-    await eventually(lambda: rollout.server.watching and rollout.server.quiet)
-    try:
-        yield seen
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

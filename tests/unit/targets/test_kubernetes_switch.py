@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +10,13 @@ import pytest
 from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.kubernetes import ADAPTER, switching
 from rollbackd.targets.kubernetes.colours import switched
 from tests.support.kube_server import KubeServer, status
 from tests.support.kube_store import Object
 from tests.support.waiting import eventually
+from tests.support.watching import seen, watching
 from tests.unit.targets.kube_shop import IMAGE, ORDER, in_place, versions
 from tests.unit.targets.making import Make, making
 
@@ -246,23 +246,12 @@ async def test_a_switch_is_seen_as_a_deployment(street: Street, monkeypatch: pyt
     monkeypatch.setattr(switching, "LOOK_S", 0.1)
     street.switch("blue")
     target = street.make()
-    found: list[TargetChange] = []
-
-    async def collect() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    task = asyncio.create_task(collect())
-    asked = "GET /apis/apps/v1/namespaces/shop/replicasets"
-    await eventually(lambda: street.server.requests.count(asked) >= 2 and not street.server.busy)
-    street.switch("green")
-    await eventually(lambda: len(found) == 2, within=20)
-    assert [(one.version, one.previous, one.phase) for one in found] == [
-        ("v2", "v1", "started"),
-        ("v2", "v1", "finished"),
-    ]
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with watching(target) as found:
+        asked = "GET /apis/apps/v1/namespaces/shop/replicasets"
+        await eventually(lambda: street.server.requests.count(asked) >= 2 and not street.server.busy)
+        street.switch("green")
+        await eventually(lambda: len(found) == 2, within=20)
+        assert seen(found) == [("v2", "v1", "started"), ("v2", "v1", "finished")]
 
 
 def test_the_switched_label_is_the_one_by_which_alone_deployments_differ() -> None:

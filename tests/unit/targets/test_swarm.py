@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.targets.base import RevertOrder, Target, TargetChange
+from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.swarm import ADAPTER
 from tests.support.docker import DockerEngine
 from tests.support.swarm import Service
 from tests.support.waiting import eventually, eventually_async
+from tests.support.watching import watching
 from tests.unit.targets.cutting import Cut, CutOff
 from tests.unit.targets.making import Make, making
 
@@ -138,20 +139,11 @@ async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, 
     target = make()
     service.create("v1", "--update-failure-action", "rollback")
     assert await version(target) == "v1"
-    found: list[TargetChange] = []
 
-    async def watch() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with watching(target) as found:
         await asyncio.sleep(0.5)
         service.update("--args", "false", "--update-monitor", "5s", version="v2")
         await eventually(lambda: [change.phase for change in found] == ["started", "failed"], within=20)
-    finally:
-        watching.cancel()
-        await asyncio.wait({watching})
     assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
     await target.revert(ORDER)
     await eventually_async(lambda: target.settled("v1"), within=20)
@@ -186,22 +178,13 @@ async def test_a_release_that_does_not_come_back_is_told(
 async def test_deployments_are_seen_as_they_happen(make: Make, service: Service) -> None:
     service.create("v1")
     target = make(poll=60.0)
-    found: list[TargetChange] = []
 
-    async def watch() -> None:
-        async for change in target.changes():
-            found.append(change)  # noqa: PERF401  it never ends, and we look meanwhile
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with watching(target) as found:
         await asyncio.sleep(0.5)
         service.deploy("v2")
         await eventually(lambda: [change.phase for change in found] == ["started", "finished"])
         service.update("--replicas", "2")
         service.wait()
-    finally:
-        watching.cancel()
-        await asyncio.wait({watching})
     assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
 
 
