@@ -27,7 +27,7 @@ ELSEWHERE = {
     "rollbackd.ledger": "reads what it wrote",
     "rollbackd.cli.options": "prints what the client read",
     "rollbackd.targets.kubernetes": "the same server",
-    "rollbackd.targets.kept_releases": "reads what it wrote",
+    "rollbackd.targets.disk": "writes bytes, and reads no format",
     "rollbackd.sources.follow": "compares bytes, and reads no format",
     "rollbackd.sources.keeping": "reads what it wrote",
     "rollbackd.sources.kept": "reads what it wrote",
