@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import io
 import os
-import signal
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from rollbackd.demo.tether import told_to_end
 from rollbackd.docker.commands import Commands, Json, Missing
 from rollbackd.errors import RollbackdError
 
@@ -175,16 +175,7 @@ def layout_in(root: Path) -> Layout:
 async def keep(root: Path) -> int:
     """Run the first release, and take all away when told to."""
     layout = layout_in(root)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-
-    def let_go() -> None:
-        loop.remove_reader(sys.stdin.fileno())  # the end of a pipe can be read again and again
-        ended.set()
-
-    loop.add_reader(sys.stdin.fileno(), let_go)
+    ended = told_to_end()
     try:
         async with Commands(layout.host) as docker:
             place = Place(root, layout, docker)

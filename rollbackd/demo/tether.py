@@ -22,8 +22,8 @@ def tethered(command: Sequence[str], remove: Path | None) -> list[str]:
     return [*own, *([f"--remove={remove}"] if remove is not None else []), "--", *command]
 
 
-async def hold(command: Sequence[str]) -> int:
-    """Run the program until it ends, standard input ends, or we are told to end. Its exit code."""
+def told_to_end() -> asyncio.Event:
+    """Set once standard input ends, or we are told by a signal."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -34,6 +34,12 @@ async def hold(command: Sequence[str]) -> int:
         told.set()
 
     loop.add_reader(sys.stdin.fileno(), let_go)
+    return told
+
+
+async def hold(command: Sequence[str]) -> int:
+    """Run the program until it ends, standard input ends, or we are told to end. Its exit code."""
+    told = told_to_end()
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
     waiting = [asyncio.create_task(process.wait()), asyncio.create_task(told.wait())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
