@@ -31,7 +31,7 @@ class ScriptedLedger(SqliteLedger):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.at_work = 0
+        self.at_work = self.begun = 0
         self.broken: Exception | None = None
         self.forgets_to_say: list[Exception] = []
 
@@ -43,7 +43,7 @@ class ScriptedLedger(SqliteLedger):
         at: float,
         messages: Sequence[tuple[str, Message]] = (),
     ) -> Rollback:
-        self.at_work += 1
+        self._begin()
         try:
             if self.broken is not None:
                 raise self.broken
@@ -55,11 +55,15 @@ class ScriptedLedger(SqliteLedger):
             self.at_work -= 1
 
     async def rollback(self, rollback_id: str) -> Rollback | None:
-        self.at_work += 1
+        self._begin()
         try:
             return await super().rollback(rollback_id)
         finally:
             self.at_work -= 1
+
+    def _begin(self) -> None:
+        self.at_work += 1
+        self.begun += 1
 
 
 class ScriptedTarget:
@@ -186,11 +190,13 @@ class House:
         return task
 
     async def calm(self) -> None:
-        """Until everybody waits for the clock."""
-        await settle()
-        while self.ledger.at_work:
-            await asyncio.sleep(0.0005)
+        """Until everybody waits for the clock: the ledger, whose threads end when they like, is and stays at rest."""
+        while True:
+            resting, begun = not self.ledger.at_work, self.ledger.begun
             await settle()
+            if resting and begun == self.ledger.begun:
+                return
+            await asyncio.sleep(0.0005)
 
     async def pass_time(self, seconds: float, tick: float = 1.0) -> None:
         """Let time pass, in ticks, and everybody do what falls due."""
