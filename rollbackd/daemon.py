@@ -37,6 +37,7 @@ from rollbackd.sdnotify import SystemdNotifier
 from rollbackd.telemetry import Metrics
 from rollbackd.web.app import build_app
 from rollbackd.web.auth import Authenticator, Token
+from rollbackd.web.connections import Gate, most_connections
 from rollbackd.web.meter import Meter
 from rollbackd.web.server import WebServer
 
@@ -191,7 +192,8 @@ class Daemon:
             allowed_hosts=lambda: self._config.auth.allowed_hosts,
             meter=self._meter,
         )
-        self._server = WebServer(app, config.listen.host, config.listen.port)
+        gate = Gate(most_connections(), self._meter.turned_away)
+        self._server = WebServer(app, config.listen.host, config.listen.port, gate=gate)
         stack.push_async_callback(self._server.stop)
         await self._server.start()
 

@@ -16,6 +16,11 @@ class Meter:
         self._requests = Counter(
             "rollbackd_http_requests_total", "HTTP requests answered.", ["route", "method", "status"], registry=registry
         )
+        self._turned_away = Counter(
+            "rollbackd_http_connections_turned_away_total",
+            "Connections that were told to come back, since their address had too many already.",
+            registry=registry,
+        )
         self._events = Counter(
             "rollbackd_intake_events_total",
             "Pushed events, by what became of them: accepted or duplicate.",
@@ -34,6 +39,10 @@ class Meter:
             ["intake"],
             registry=registry,
         )
+
+    def turned_away(self) -> None:
+        """Count a connection that was told to come back."""
+        self._turned_away.inc()
 
     def request(self, route: str | None, method: str, status: int) -> None:
         """Count an answered request; `route` is the path's template, None where no route matched."""

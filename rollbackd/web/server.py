@@ -12,12 +12,16 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from rollbackd.errors import Permanent
-from rollbackd.web.connections import Busy, Gate, most_connections
+from rollbackd.web.connections import Gate, most_connections
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.web")
 
 _IDLE_S = 75.0
 _LINGER_S = 2.0
+_WAITING = 512
+"""How many connections may wait to be taken; further ones try again by themselves, after a second or more."""
+_TAKEN_AT_ONCE = 16
+"""So many are taken before the event loop turns to others: a flood of them must not hold up what is being served."""
 
 _CURES = {
     errno.EADDRINUSE: "another process listens there: stop it, or listen elsewhere",
@@ -33,13 +37,12 @@ class WebServer:
     """
 
     def __init__(
-        self, app: web.Application, host: str, port: int, *, grace_s: float = 10.0, most: int | None = None
+        self, app: web.Application, host: str, port: int, *, grace_s: float = 10.0, gate: Gate | None = None
     ) -> None:
-        """`grace_s` is how long requests may take to finish at the end; `most` bounds the connections kept open."""
+        """`grace_s` is how long requests may take to finish at the end; `gate` bounds the connections kept open."""
         self._host, self._port = host, port
-        self._most = most if most is not None else most_connections()
-        self._busy = Busy()
-        app.middlewares.insert(0, self._busy.middleware)
+        self._gate = gate or Gate(most_connections())
+        app.middlewares.insert(0, self._gate.middleware)
         self._listener: asyncio.Server | None = None
         self._address = (host, port)
         # Bodies are decompressed by the application, which bounds them; a connection that sends no whole request
@@ -61,8 +64,12 @@ class WebServer:
         server = self._runner.server
         assert server is not None  # noqa: S101  setting up made it
         try:
-            gate = Gate(server, self._most, self._busy)
-            self._listener = await asyncio.get_running_loop().create_server(gate, self._host, self._port, backlog=128)
+            protocol = self._gate.protocol(server)
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(protocol, self._host, self._port, backlog=_TAKEN_AT_ONCE)
+            for one in self._listener.sockets:
+                with one.dup() as same:
+                    same.listen(_WAITING)  # asyncio has one number for both
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise Permanent(f"cannot listen on {self._host}:{self._port}: {_why(error)}") from error
