@@ -20,10 +20,13 @@ from yarl import URL
 import rollbackd
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.kubernetes.access import Access, Credentials
-from rollbackd.kubernetes.objects import Meta, Page, Status, read
+from rollbackd.kubernetes.objects import Meta, Page, read
+from rollbackd.kubernetes.refusals import told
 
 MAX_ANSWER = 32 * 1024 * 1024
 """What a list of pods may take: etcd keeps no object above 1.5 MiB, and pages hold at most PAGE of them."""
+MAX_REFUSAL = 1024 * 1024
+"""A refusal quotes the whole object twice over, and half of it cannot be read."""
 PAGE = 250
 MAX_ITEMS = 20_000
 _QUOTED = 300
@@ -161,7 +164,7 @@ class Api:
                     if response.status < 300:
                         yield response
                         return
-                    body = await response.content.read(64 * 1024)
+                    body = await _beginning(response, MAX_REFUSAL)
                 finally:
                     response.close()  # gives up an unread rest; one that was read to its end has let go already
             except (aiohttp.ClientError, ssl.SSLError, OSError, TimeoutError) as error:
@@ -256,15 +259,19 @@ def _refusal(response: aiohttp.ClientResponse, body: str, doing: str, access: Ac
 
 
 def said(body: str, secrets: Sequence[str]) -> str:
-    """The server's own words: short, on one line and without what we sent to prove who we are."""
-    try:
-        words = msgspec.json.decode(body, type=Status).message
-    except (msgspec.MsgspecError, RecursionError):
-        words = body
+    """The server's own words: short, on one line, without values and without what we sent to prove who we are."""
+    words = told(body)
     for secret in secrets:
         words = words.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
     words = re.sub(r"\s+", " ", words).strip()
     return "".join(sign if sign.isprintable() else "?" for sign in words[:_QUOTED]) or "no reason was given"
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    body = bytearray()
+    while len(body) < most and (piece := await response.content.read(most - len(body))):
+        body += piece
+    return bytes(body)
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:

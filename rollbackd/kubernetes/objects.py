@@ -113,10 +113,20 @@ class Page(msgspec.Struct, frozen=True):
     items: Sequence[msgspec.Raw] | None = None
 
 
-class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
-    """What the server adds to a refusal."""
+class Cause(msgspec.Struct, frozen=True):
+    """One thing that is wrong with what was sent. Its message, which is not looked at, quotes the value."""
 
-    retry_after_seconds: float = 0.0
+    reason: str = ""
+    field: str = ""
+
+
+class StatusDetails(msgspec.Struct, frozen=True):
+    """What the server adds to a refusal: which object it refused, and why."""
+
+    name: str = ""
+    group: str = ""
+    kind: str = ""
+    causes: Sequence[Cause] = ()
 
 
 class Status(msgspec.Struct, frozen=True):

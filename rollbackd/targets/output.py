@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 
@@ -17,13 +18,19 @@ _LEFT_OPEN = 0.2
 """How long to read on, in seconds, after the command has ended but a child of it still holds its output open."""
 
 
-def presentable(raw: bytes, secrets: list[str]) -> str:
-    """The last few lines on one line, without secrets and control characters."""
+def presentable(raw: bytes, secrets: list[str], fit: Callable[[str], str] | None = None) -> str:
+    """The last few lines on one line, without secrets and control characters.
+
+    `fit` makes each line fit for a message; half a line is none, then.
+    """
+    if fit is not None and len(raw) >= _TAIL_BYTES:
+        raw = raw.partition(b"\n")[2]
     text = raw.decode("utf-8", errors="replace")
     hidden = {part for secret in secrets for part in (secret, *secret.splitlines()) if part.strip()}
     for part in sorted(hidden, key=len, reverse=True):
         text = text.replace(part, "***")
-    lines = ["".join(sign if sign.isprintable() else " " for sign in line).strip() for line in text.splitlines()]
+    whole = text.splitlines() if fit is None else [fit(line) for line in text.split("\n")]
+    lines = ["".join(sign if sign.isprintable() else " " for sign in line).strip() for line in whole]
     return " | ".join([line for line in lines if line][-_TAIL_LINES:])[-_TAIL_CHARACTERS:]
 
 

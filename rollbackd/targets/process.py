@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +88,20 @@ class Finished:
 class Commands:
     """Runs one target's commands, each with the same environment in the same folder.
 
-    `keep` is how many bytes of what one prints are kept.
+    `keep` is how many bytes of what one prints are kept; `fit` makes each line of it fit for a message.
     """
 
     def __init__(
-        self, environment: Mapping[str, str | Secret], directory: Path | None = None, keep: int = OUTPUT_LIMIT
+        self,
+        environment: Mapping[str, str | Secret],
+        directory: Path | None = None,
+        keep: int = OUTPUT_LIMIT,
+        fit: Callable[[str], str] | None = None,
     ) -> None:
         self._environment = environment
         self._directory = directory
         self._keep = keep
+        self._fit = fit
 
     async def run(
         self, label: str, command: CommandLine, within: float, variables: Mapping[str, str] | None = None
@@ -128,7 +133,7 @@ class Commands:
             code=code,
             output=collected.kept.decode("utf-8", errors="replace"),
             overflowed=collected.overflowed,
-            tail=presentable(bytes(collected.tail), secrets),
+            tail=presentable(bytes(collected.tail), secrets, self._fit),
         )
 
     def problem(self, label: str, command: CommandLine) -> str | None:

@@ -17,6 +17,7 @@ import structlog
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.kubernetes.kinds import ROLLOUT, Kind
+from rollbackd.kubernetes.refusals import without_values
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder, TargetContext
 from rollbackd.targets.disk import Disk
@@ -134,7 +135,8 @@ class ArgoCDRoad:
         sync = state.operation.sync
         if entry is None or sync is None or not sync.same(entry):
             return True
-        raise Permanent(f"Argo CD could not roll {self._what} back: {' '.join(state.message.split())[:300]}")
+        words = without_values(" ".join(state.message.split()))[:300]
+        raise Permanent(f"Argo CD could not roll {self._what} back: {words}")
 
     async def close(self) -> None:
         """Close every connection. Safe to call twice."""

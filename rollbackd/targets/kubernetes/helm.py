@@ -15,6 +15,7 @@ import structlog
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.kubernetes.kubeconfig import ClusterOptions
+from rollbackd.kubernetes.refusals import without_values
 from rollbackd.targets.base import RevertOrder, TargetContext
 from rollbackd.targets.keys import Next, SpentKeys
 from rollbackd.targets.kubernetes.helm_history import History, Plan
@@ -208,5 +209,5 @@ def _paused(name: str) -> str:
 
 
 def _short(entry: Entry) -> str:
-    words = " ".join(entry.description.split())
+    words = without_values(" ".join(entry.description.split()))
     return "".join(sign if sign.isprintable() else "?" for sign in words[:300]) or entry.status

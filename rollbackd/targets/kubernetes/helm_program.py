@@ -18,6 +18,7 @@ from pydantic import Field
 from rollbackd.errors import Permanent, Temporary
 from rollbackd.fields import Duration, Model
 from rollbackd.kubernetes.kubeconfig import ClusterOptions, in_pod
+from rollbackd.kubernetes.refusals import without_values
 from rollbackd.targets.process import Commands, Environment, Finished, check
 
 MAX_OUTPUT = 16 * 1024 * 1024
@@ -78,7 +79,7 @@ class Helm:
             raise Permanent("the workload's annotations meta.helm.sh/release-name and -namespace name no Helm release")
         self.release, self.namespace, self.timeout = release, namespace, options.timeout
         self._options, self._cluster = options, cluster
-        self._commands = Commands(options.env, keep=MAX_OUTPUT)
+        self._commands = Commands(options.env, keep=MAX_OUTPUT, fit=without_values)
 
     def problem(self) -> str | None:
         """Why helm cannot be run, as a sentence."""

@@ -70,6 +70,23 @@ async def test_each_refusal_says_whether_trying_again_helps(
     assert str(caught.value).isprintable()
 
 
+async def test_a_refusal_that_quotes_the_manifest_is_told_without_it_however_long_it_is(
+    server: KubeServer, api: Api
+) -> None:
+    value = "hunter2" * 20_000
+    cause = {"reason": "FieldValueInvalid", "message": f'Invalid value: "{value}": no', "field": "spec.template"}
+    details = {"name": "checkout", "group": "apps", "kind": "Deployment", "causes": [cause]}
+    whole = {
+        "message": f'x is invalid: spec.template: Invalid value: "{value}"',
+        "reason": "Invalid",
+        "details": details,
+    }
+    answering(server, lambda: web.json_response(whole, status=422))
+    with pytest.raises(Permanent) as caught:
+        await api.get(f"{PODS}/a", Thing, "pod a")
+    assert str(caught.value) == "GET pod a: Deployment.apps checkout is invalid: spec.template: Invalid value (422)"
+
+
 async def test_a_servers_wish_to_wait_is_passed_on(server: KubeServer, api: Api) -> None:
     answering(server, lambda: web.Response(status=429, headers={"Retry-After": "7"}))
     with pytest.raises(Temporary) as caught:

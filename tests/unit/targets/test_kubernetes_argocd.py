@@ -281,6 +281,16 @@ async def test_a_rollback_that_argo_cd_could_not_finish_is_told(argo: Argo) -> N
         await target.settled("v1")
 
 
+async def test_what_argo_cd_passes_on_of_a_refusal_is_told_without_values(argo: Argo) -> None:
+    target = argo.make()
+    await target.revert(ORDER)
+    argo.server.run()
+    refused = 'Deployment.apps "checkout" is invalid: spec.template.labels: Invalid value: "hunter 2": a label hunter 2'
+    argo.server.app["status"]["operationState"] |= {"phase": "Failed", "message": f"not applied, reason: {refused}"}
+    with pytest.raises(Permanent, match=r"not applied, reason: .*is invalid: spec\.template\.labels: Invalid value$"):
+        await target.settled("v1")
+
+
 # -- who looks after the application
 
 

@@ -222,6 +222,12 @@ async def test_what_is_back_already_is_noted(charts: Charts) -> None:
         ("say release: not found", Permanent, "helm knows no release shop in namespace shop"),
         ("say secrets is forbidden", Permanent, "docs/targets/helm.md lists the rights"),
         ("say connection refused", Temporary, "helm history shop: ended with exit code 1: Error: connection refused"),
+        (
+            'say "checkout" is invalid: spec.x: Invalid value: "sesame": no',
+            Temporary,
+            "is invalid: spec.x: Invalid value$",
+        ),
+        (f'say {"x" * 20_000} "sesame" said', Temporary, "helm history shop: ended with exit code 1$"),
         ("cut", Temporary, "helm get shop: ended with exit code 1"),
         ("refuse", Temporary, "helm rollback shop: ended with exit code 1: Error: cannot connect"),
     ],
