@@ -23,6 +23,7 @@ class RolloutController:
         self.off = self.hasty = False
         self.broken: set[str] = set()
         self.moved: dict[str, str] = {}
+        self._turns = 0
 
     def run(self) -> None:
         """Look at every Rollout."""
@@ -50,8 +51,20 @@ class RolloutController:
             status["phase"] = "Healthy" if ready else "Progressing"
         else:
             status["phase"] = "Degraded" if status.get("abort") else "Paused"
+        status["conditions"] = [self._progressing(status)]
         status["observedGeneration"] = str(rollout["metadata"]["generation"])
         self._store.put("rollouts", rollout)
+
+    def _progressing(self, status: Object) -> Object:
+        """Aborted or not, and since when, to the second as Kubernetes has it: each turn is in a second of its own."""
+        aborted = bool(status.get("abort"))
+        value, reason = ("False", "RolloutAborted") if aborted else ("True", "NewReplicaSetAvailable")
+        before: list[Object] = status.get("conditions", [])
+        if before and before[0]["status"] == value:
+            return before[0]
+        self._turns += 1
+        at = f"2026-01-01T00:{self._turns // 60:02}:{self._turns % 60:02}Z"
+        return {"type": "Progressing", "status": value, "reason": reason, "lastTransitionTime": at}
 
     def _take_up(self, rollout: Object) -> str:
         """The ReplicaSet of its template, numbered highest; its hash."""

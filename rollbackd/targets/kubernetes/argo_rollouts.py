@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
+import msgspec
 import structlog
 
 from rollbackd.aiokit import Clock
@@ -26,9 +27,22 @@ from rollbackd.targets.kubernetes.revert import ATTEMPTS, TAKEN_UP_S, Step, judg
 from rollbackd.targets.kubernetes.rights import Right, lacking
 from rollbackd.targets.kubernetes.view import Look, View
 
+ABORTING = "io.rollbackd/aborting"
+"""Which revert is about to abort a rollout, and when the rollout had turned last before that.
+
+A patch of the status cannot carry it, and whoever resumes the rollout leaves no other trace.
+"""
+
 RolloutSteps: TypeAlias = Literal["skip", "keep"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.kubernetes")
+
+
+class Aborting(msgspec.Struct, frozen=True):
+    """The annotation ABORTING. `turned` is the last transition of the condition Progressing, as a text."""
+
+    key: str
+    turned: str
 
 
 class Undo:
@@ -62,16 +76,19 @@ class Undo:
 
     async def carry_out(self, order: RevertOrder) -> None:
         """Go on from wherever the order is."""
-        aborted = False
+        noted = aborted = False
         for _ in range(ATTEMPTS):
             look = await self._view.look_to_revert(self._clock)
-            if aborted and look.version == order.expect and not look.workload.status.abort:
+            before = _aborting(look.workload, order) if not noted else None
+            turned = before is not None and before.turned != _turned(look.workload)
+            if (aborted or turned) and look.version == order.expect and not look.workload.status.abort:
                 raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had aborted")
             step = judge(order, look, going=_on_its_way(look.workload))
             for problem in _kept_elsewhere(look.workload):
                 raise Permanent(problem)
             try:
                 if step is Step.PAUSE:
+                    look, noted = await self._note(order, look), True
                     look = await self._abort(order, look)
                     step, aborted = Step.SWITCH, True
                 await self._put_back(step, order, look)
@@ -80,6 +97,12 @@ class Undo:
             await self.complete(order)
             return
         raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
+
+    async def _note(self, order: RevertOrder, look: Look) -> Look:
+        """What we are about to do, so that who goes on after our death knows when somebody did something else since."""
+        note = msgspec.json.encode(Aborting(order.key, _turned(look.workload))).decode()
+        notes = {**look.workload.metadata.annotations, ABORTING: note}
+        return replace(look, workload=await self._patch(look.workload, [_add("/metadata/annotations", value=notes)]))
 
     async def _abort(self, order: RevertOrder, look: Look) -> Look:
         after = await self._patch(look.workload, [_add("/status/abort", value=True)], part="/status")
@@ -95,6 +118,7 @@ class Undo:
             raise Permanent(look.gone(order.to))
         if step is not Step.FINISH:
             notes = {**workload.metadata.annotations, **with_key(workload.metadata.annotations, order.key)}
+            notes.pop(ABORTING, None)
             operations = [_add("/metadata/annotations", value=notes)]
             if step is not Step.ADOPT:
                 operations.append(_add("/spec/template", value=to.template))
@@ -143,6 +167,21 @@ def _on_its_way(workload: Workload) -> bool:
     """Whether there is something to abort: a release that is not promoted yet, beside one that is."""
     status = workload.status
     return not status.abort and status.stable_rs not in ("", status.current_pod_hash)
+
+
+def _aborting(workload: Workload, order: RevertOrder) -> Aborting | None:
+    """What this order noted before it was to abort; what somebody else wrote there counts for nothing."""
+    try:
+        note = msgspec.json.decode(workload.metadata.annotations.get(ABORTING, ""), type=Aborting)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return note if note.key == order.key else None
+
+
+def _turned(workload: Workload) -> str:
+    """When the rollout turned last: it does where it is aborted, and where that is taken back."""
+    moments = [one.last_transition_time for one in workload.status.conditions if one.type == "Progressing"]
+    return moments[0].isoformat() if moments and moments[0] is not None else ""
 
 
 def _kept_elsewhere(workload: Workload) -> list[str]:

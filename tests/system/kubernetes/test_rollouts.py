@@ -170,11 +170,11 @@ async def test_a_human_pause_is_lifted(opens: Opens, targets: Targets) -> None:
 # -- somebody else, and ourselves dying
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [1, 2, 3])
 async def test_a_humans_change_is_not_overwritten(
     opens: Opens, targets: Targets, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    """It comes at the worst moment: just before the abort is sent, and just before the old template is."""
+    """It comes at the worst moment: just before the abort is noted and sent, and just before the old template is."""
     rollout: Rollouts = await opens(PAUSED_AT_HALF)
     target = targets("rollout")
     await rollout.promoted("v1")
@@ -209,13 +209,39 @@ async def test_who_resumes_what_was_aborted_is_left_alone(
     async def retried(self: Api, *arguments: Any) -> bytes:
         nonlocal tried
         tried += 1
-        if tried == 2:
+        if tried == 3:
             await rollout.patch({"status": {"abort": False}}, "/status")
         return await patch(self, *arguments)
 
     monkeypatch.setattr(Api, "patch", retried)
     with pytest.raises(Conflict, match="somebody resumed"):
         await insisting(target, ORDER)
+
+
+async def test_who_resumes_what_was_aborted_is_left_alone_after_a_death_as_well(
+    opens: Opens, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout: Rollouts = await opens(PAUSED_AT_HALF)
+    await rollout.promoted("v1")
+    await rollout.deploy("v2")
+    await rollout.reaches("Paused", "v2")
+    patch = Api.patch
+
+    async def dies(self: Api, path: str, *arguments: Any) -> bytes:
+        if (await rollout.get())["status"].get("abort"):
+            raise Killed
+        return await patch(self, path, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Api, "patch", dies)
+        with pytest.raises(Killed):
+            await insisting(targets("rollout"), ORDER)
+    await rollout.reaches("Degraded", "v2")
+    await rollout.patch({"status": {"abort": False}}, "/status")
+    await rollout.reaches("Paused", "v2")
+    with pytest.raises(Conflict, match="somebody resumed"):
+        await insisting(targets("rollout"), ORDER)
+    assert (await rollout.get())["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":v2")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

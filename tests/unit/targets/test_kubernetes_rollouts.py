@@ -11,6 +11,7 @@ from aiohttp import web
 
 from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
 from rollbackd.kubernetes.api import Api
+from rollbackd.targets.base import RevertOrder
 from tests.support.dying import Deadly, Killed
 from tests.support.kube_server import status
 from tests.support.kube_store import digest
@@ -35,7 +36,8 @@ async def test_a_release_on_its_way_is_aborted_and_then_undone(rollout: Rollout)
     assert (await in_place(target), rollout.images) == ("v2", ["v1", "v2"])
     assert (await target.readiness("v1")).ready
     await target.revert(ORDER)
-    aborted, undone = rollout.server.patched
+    noted, aborted, undone = rollout.server.patched
+    assert not noted["status"]["abort"]
     assert aborted["status"]["abort"] is True
     assert ":v2" in str(aborted["spec"]["template"]), "the abort changes nothing else"
     assert undone["metadata"]["annotations"]["io.rollbackd/key"] == '["key-1"]'
@@ -43,7 +45,7 @@ async def test_a_release_on_its_way_is_aborted_and_then_undone(rollout: Rollout)
     assert await target.settled("v1")
     assert (rollout.images, rollout.found["status"]["abort"]) == (["v1", "v1"], False)
     await target.revert(ORDER)
-    assert len(rollout.server.patched) == 2
+    assert len(rollout.server.patched) == 3
 
 
 async def test_a_release_that_was_promoted_is_undone_and_the_old_one_promoted(rollout: Rollout) -> None:
@@ -142,9 +144,9 @@ async def test_a_template_that_is_kept_elsewhere_is_left_alone(rollout: Rollout)
 # -- somebody else
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [1, 2, 3])
 async def test_a_humans_change_is_not_overwritten(rollout: Rollout, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    """Just before the abort is sent, and just before the old template is."""
+    """Just before the abort is noted and sent, and just before the old template is."""
     rollout.deploy("v1")
     rollout.deploy("v2")
     _at_patch(monkeypatch, call, lambda: rollout.deploy("v3"))
@@ -156,10 +158,37 @@ async def test_a_humans_change_is_not_overwritten(rollout: Rollout, monkeypatch:
 async def test_who_resumes_what_was_aborted_is_left_alone(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
     rollout.deploy("v1")
     rollout.deploy("v2")
-    _at_patch(monkeypatch, 2, lambda: rollout.change("status", abort=False))
+    _at_patch(monkeypatch, 3, lambda: rollout.change("status", abort=False))
     with pytest.raises(Conflict, match="somebody resumed"):
         await rollout.make().revert(ORDER)
     assert rollout.image == "v2"
+
+
+@pytest.mark.parametrize("then", [{"abort": False}, {"abort": False, "promoteFull": True}])
+async def test_who_resumes_or_promotes_what_was_aborted_is_left_alone_after_a_death_as_well(
+    rollout: Rollout, monkeypatch: pytest.MonkeyPatch, then: dict[str, bool]
+) -> None:
+    """Killed right after the abort; somebody acts before the order is given again."""
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    with monkeypatch.context() as patched:
+        _at_patch(patched, 3, _die)
+        with pytest.raises(Killed):
+            await rollout.make().revert(ORDER)
+    rollout.run()
+    assert rollout.found["status"]["abort"] is True
+    rollout.change("status", **then)
+    with pytest.raises(Conflict, match="somebody resumed"):
+        await rollout.make().revert(ORDER)
+    assert rollout.image == "v2"
+    # another order, given by who knows of that, is carried out
+    await rollout.make().revert(RevertOrder(to="v1", expect="v2", key="key-2"))
+    assert rollout.image == "v1"
+    assert "io.rollbackd/aborting" not in rollout.found["metadata"]["annotations"]
+
+
+def _die() -> None:
+    raise Killed
 
 
 async def test_who_aborts_what_was_put_back_is_left_alone(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
