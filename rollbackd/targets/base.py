@@ -49,7 +49,8 @@ class Target(Protocol):
     """A place where one service's releases run.
 
     Every method raises Temporary where trying again can help and Permanent where it cannot; each bounds its own
-    time. Nothing but `revert` changes anything.
+    time. Nothing but `revert` changes anything; `settled`, asked after it, may remove what keeps the revert from
+    going on.
     """
 
     async def current(self) -> Release | None:

@@ -88,11 +88,11 @@ class Kubernetes:
         self._view = View(self._api, config, memory, self._disk, by=config.version, container=config.container)
         self._clock = context.clock
         self._images = Images(self._view, config.container)
-        straight: Straight = Reverter(self._view, context.clock, context.service)
+        self._straight: Straight = Reverter(self._view, context.clock, context.service)
         if kind is ROLLOUT:
-            straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
-        self._owners = Owners(config.owners, config, self._view, straight, context)
-        self._roads = Roads(config.if_managed, straight, self._owners.over, self._owners.claim)
+            self._straight = Undo(self._view, context.clock, context.service, config.rollout_steps)
+        self._owners = Owners(config.owners, config, self._view, self._straight, context)
+        self._roads = Roads(config.if_managed, self._straight, self._owners.over, self._owners.claim)
         self._rollouts = Rollouts(self._view, context.clock, context.service)
 
     async def current(self) -> Release | None:
@@ -135,6 +135,7 @@ class Kubernetes:
         if look is None or look.version != to or look.workload.spec.paused:
             return False
         if self._view.kind.progress(look.workload) != "complete":
+            await self._straight.unblock(look)
             return False
         pods = await self._view.pods(look.workload, look.revisions)
         meant = [pod for pod in pods if self._view.kind.counts(look.workload, pod)]

@@ -71,6 +71,9 @@ class Undo:
         """Nobody else has a say."""
         return True
 
+    async def unblock(self, _look: Look) -> None:
+        """Argo Rollouts goes on by itself."""
+
     async def close(self) -> None:
         """There is nothing of its own."""
 

@@ -8,6 +8,7 @@ Source of what is put back: kubectl, pkg/polymorphichelpers/rollback.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -15,7 +16,7 @@ import structlog
 
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.kubernetes.api import NotThere, Stale
+from rollbackd.kubernetes.api import Forbidden, NotThere, Stale
 from rollbackd.kubernetes.kinds import DEPLOYMENT, STATEFUL_SET
 from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.pods import Pod
@@ -96,6 +97,7 @@ class Reverter:
         self._view, self._clock, self._service, self._manager = view, clock, service, manager
         self.completes = view.kind is STATEFUL_SET
         self.by_hand = "delete the pods that are not ready"
+        self._seen_to: set[str] = set()
 
     async def problems(self, _look: Look, _to: str) -> list[str]:
         """The rights that a revert needs and we lack."""
@@ -195,10 +197,29 @@ class Reverter:
 
     async def _delete_stuck(self, to: Revision) -> None:
         workload = await self._taken_up(to)
-        for pod in await self._view.pods(workload, ()):
-            stuck = not pod.ready and pod.metadata.deletion_timestamp is None
-            if stuck and not self._view.is_of(pod, to):
-                await self._delete(pod)
+        for pod in await self._stuck(workload, to):
+            await self._delete(pod)
+
+    async def unblock(self, look: Look) -> None:
+        """A pod that was ready when the old revision was put back may break before its turn, and then block it."""
+        if not self.completes:
+            return
+        stuck = await self._stuck(look.workload, look.current)
+        self._seen_to &= {pod.metadata.uid for pod in stuck}
+        for pod in stuck:
+            if pod.metadata.uid in self._seen_to or not self._view.kind.counts(look.workload, pod):
+                continue
+            with suppress(Stale):  # it has changed: perhaps it is well again
+                try:
+                    await self._delete(pod)
+                except Forbidden as error:
+                    log.warning("stuck_pod_stays", service=self._service, pod=pod.metadata.name, error=str(error))
+                self._seen_to.add(pod.metadata.uid)
+
+    async def _stuck(self, workload: Workload, to: Revision) -> list[Pod]:
+        """Those of other revisions that are not ready, and that nobody deletes yet."""
+        pods = [pod for pod in await self._view.pods(workload, ()) if not self._view.is_of(pod, to)]
+        return [pod for pod in pods if not pod.ready and pod.metadata.deletion_timestamp is None]
 
     async def _taken_up(self, to: Revision) -> Workload:
         """The workload once its controller knows what was put back: before, it would make the same broken pod again."""

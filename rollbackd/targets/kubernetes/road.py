@@ -41,6 +41,9 @@ class Straight(Road, Protocol):
     async def unable_to_complete(self) -> list[str]:
         """The rights that `complete` needs and we lack, a sentence each."""
 
+    async def unblock(self, look: Look) -> None:
+        """Do what only turns up later, while the release in `look`, which was put back, is not fully in place yet."""
+
     async def complete(self, order: RevertOrder) -> None:
         """Do what is left, whoever put `order.to` there; again does no harm. Raises Conflict where it is not there."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rollbackd.errors import Conflict, Permanent, RollbackdError, Temporary
 from rollbackd.kubernetes.api import Api
@@ -63,6 +64,27 @@ async def test_a_bad_release_is_seen_reverted_and_settled(shop: Shop, targets: T
 async def _has_broken_pod(shop: Shop) -> bool:
     pods = (await shop.admin("GET", f"/api/v1/namespaces/{shop.namespace}/pods"))["items"]
     return any("CrashLoopBackOff" in str(pod["status"]) for pod in pods)
+
+
+async def test_a_pod_of_a_stateful_set_that_breaks_during_the_revert_does_not_block_it(
+    shop: Shop, targets: Targets
+) -> None:
+    """It was ready when the revert was accepted, and its turn had not come."""
+    target = targets("statefulset")
+    await shop.deploy("v1", "statefulset")
+    await shop.rolled_out(target, "v1")
+    await shop.deploy("v2", "statefulset")
+    await shop.rolled_out(target, "v2")
+    shop.kubelet.starts_after = 2.0
+    pods = f"/api/v1/namespaces/{shop.namespace}/pods"
+    bad = await shop.admin("GET", f"{pods}/checkout-0")
+    with capture_logs() as logs:
+        await target.revert(ORDER)
+        conditions = [one | {"status": "False"} for one in bad["status"]["conditions"]]
+        await shop.admin("PATCH", f"{pods}/checkout-0/status", {"status": {"conditions": conditions}})
+        await settled(target, "v1")
+    deleted = [line["pod"] for line in logs if line["event"] == "stuck_pod_deleted"]
+    assert deleted == ["checkout-0"], "once, and no pod of the good release"
 
 
 async def test_replicas_that_somebody_scaled_stay(shop: Shop, targets: Targets) -> None:
