@@ -207,7 +207,12 @@ class Swarm:
     # -- seeing deployments
 
     def changes(self) -> AsyncIterator[TargetChange]:
-        filters = {"type": ["service", "container"], "event": ["create", "update", "remove", "start", "die"]}
+        # containers are filtered by it as well: a task's name begins with that of its service
+        filters = {
+            "type": ["service", "container"],
+            "event": ["create", "update", "remove", "start", "die"],
+            "service": [self._name],
+        }
         return follow(self._docker, filters, self._stage, self._clock, self._config.poll, self._service)
 
     async def _stage(self) -> Stage | None:
