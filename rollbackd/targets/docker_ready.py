@@ -11,6 +11,8 @@ from rollbackd.targets.docker_shape import Inspected
 from rollbackd.targets.docker_swap import shape
 from rollbackd.targets.kept_releases import Kept
 
+MOST_OTHERS = 200
+"""How many other containers of the engine are looked at: a list of them tells of networks alone."""
 SWARM_TASK = "com.docker.swarm.task.id"
 
 
@@ -22,10 +24,10 @@ async def problems(docker: Docker, to: Kept, members: Sequence[Inspected]) -> li
         found = [
             *await _image(docker, to),
             *await _networks(docker, to, wanted),
-            *await _host_of_network(docker, to, wanted),
+            *await _joined(docker, to, wanted),
             *await _volumes(docker, to, wanted),
             *_ports(to, wanted, listed, members),
-            *_dependents(listed, members),
+            *await _dependents(docker, listed, members),
         ]
     except EngineFault:
         raise
@@ -46,12 +48,22 @@ async def _networks(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
     return [f"{to.version} was in network {name}, which is gone" for name in sorted(missing)]
 
 
-async def _host_of_network(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
-    """Whether the container is there in whose network it lived."""
-    kind, _, other = wanted.host.network.partition(":")
-    if kind != "container" or await docker.container(other) is not None:
-        return []
-    return [f"{to.version} lived in the network of container {other[:12]}, which is gone: it was made again, perhaps"]
+async def _joined(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
+    """Whether the containers are there in which it lived: their network, processes, shared memory or volumes."""
+    joined = [(f"lived in the {part}", other) for part, other in _lives_in(wanted)]
+    joined += [("had the volumes", one.partition(":")[0]) for one in wanted.host.volumes_from or ()]
+    return [
+        f"{to.version} {how} of container {other[:12]}, which is gone: it was made again, perhaps"
+        for how, other in joined
+        if await docker.container(other) is None
+    ]
+
+
+def _lives_in(found: Inspected) -> list[tuple[str, str]]:
+    """What it shares with which other container, for as long as that is there."""
+    host = found.host
+    modes = {"network": host.network, "processes (--pid)": host.pid, "shared memory (--ipc)": host.ipc}
+    return [(part, mode.partition(":")[2]) for part, mode in modes.items() if mode.startswith("container:")]
 
 
 async def _volumes(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
@@ -74,14 +86,19 @@ def _ports(to: Kept, wanted: Inspected, listed: Sequence[Listed], members: Seque
     return found
 
 
-def _dependents(listed: Sequence[Listed], members: Sequence[Inspected]) -> list[str]:
-    """Containers in the network of one that is to be replaced: they would be cut off."""
-    shared = {f"container:{member.id}": member.shown for member in members}
-    return [
-        f"container {other.shown} shares the network of {shared[other.host.network]}, and would lose it"
-        for other in listed
-        if other.host.network in shared
-    ]
+async def _dependents(docker: Docker, listed: Sequence[Listed], members: Sequence[Inspected]) -> list[str]:
+    """Containers that live in one that is to be replaced: they would be cut off, or end with it.
+
+    Who only has its volumes keeps them.
+    """
+    own = {member.id: member.shown for member in members}
+    found = []
+    for other in [one for one in listed if one.id not in own][:MOST_OTHERS]:
+        seen = await docker.container(other.id)
+        for part, host in _lives_in(seen[0]) if seen is not None else ():
+            if host in own:
+                found.append(f"container {other.shown} shares the {part} of {own[host]}, and would lose it")
+    return found
 
 
 def _is_task(member: Inspected) -> bool:

@@ -74,6 +74,9 @@ class Host(msgspec.Struct, frozen=True):
     """The part of `HostConfig` that is read here."""
 
     network: str = msgspec.field(name="NetworkMode", default="")
+    pid: str = msgspec.field(name="PidMode", default="")
+    ipc: str = msgspec.field(name="IpcMode", default="")
+    volumes_from: list[str] | None = msgspec.field(name="VolumesFrom", default=None)
     ports: dict[str, list[Port] | None] | None = msgspec.field(name="PortBindings", default=None)
     auto_remove: bool = msgspec.field(name="AutoRemove", default=False)
     binds: list[str] | None = msgspec.field(name="Binds", default=None)
