@@ -31,7 +31,7 @@ from rollbackd.targets.docker_shape import (
     shape_of,
     understood,
 )
-from rollbackd.targets.docker_swap import NotWell, Patience, Swap
+from rollbackd.targets.docker_swap import NotWell, Patience, Swap, shape
 from rollbackd.targets.docker_watch import Stage, follow
 from rollbackd.targets.kept_releases import Kept, KeptReleases, Seen
 from rollbackd.targets.keys import Next, SpentKeys
@@ -189,12 +189,23 @@ class Containers:
             kept = await self._disk.run(lambda: self._releases.get(to))
             found += [f"container {draft.shown} was left behind by a revert" for draft in scene.drafts]
             if not scene.members:
-                found.append(f"nothing is deployed: there is no container of {self._choice.shown}")
+                found.append(await self._disk.run(self._nothing))
             elif kept is None:
                 found.append(f"release {_shown(to)} was never seen in place, so nothing is known of its configuration")
             else:
                 found += await problems(docker, kept, [member.seen for member in scene.members])
         return Readiness(problems=tuple(dict.fromkeys(problem for problem in found if problem)))
+
+    def _nothing(self) -> str:
+        """That there is no container. One that removes itself leaves no trace of whether it crashed or was stopped."""
+        told = f"nothing is deployed: there is no container of {self._choice.shown}"
+        last = next(iter(self._releases.all()), None)
+        if last is None or not shape(last).seen.host.auto_remove:
+            return told
+        return (
+            f"{told}, and {last.version} was run with `--rm`, so that it is gone once it ends, by whatever: "
+            "run it with `--restart` instead"
+        )
 
     # -- putting it back
 

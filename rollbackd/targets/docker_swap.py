@@ -37,6 +37,9 @@ from rollbackd.targets.kept_releases import Kept
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("rollbackd.targets.docker")
 
+GONE_WITHIN_S = 10.0
+"""How long the removal of a container may take that is under way already; larger ones are tried again later."""
+_CONFLICT = 409
 LOOK_EVERY_S = 0.1
 START_TRIES = 3
 
@@ -91,7 +94,7 @@ class Swap:
             draft = self._plan.draft_name(replaced.name)
             if await self._docker.container(draft) is None:
                 raise NotWell("it was just started, and is gone: somebody removed it")
-            await self._docker.remove(replaced.id)
+            await self._remove(replaced)
             await self._docker.rename(draft, replaced.name)
             log.info("container_replaced", container=replaced.name, version=self._to.version, was=self._plan.expect)
 
@@ -111,6 +114,19 @@ class Swap:
         return "; ".join(trouble)
 
     # -- one container
+
+    async def _remove(self, replaced: Replaced) -> None:
+        """Remove it. One that removes itself (`--rm`) is at it already, and has its name until it is done."""
+        try:
+            await self._docker.remove(replaced.id)
+        except EngineFault as error:
+            if error.status != _CONFLICT:
+                raise
+            ends = self._clock.monotonic() + GONE_WITHIN_S
+            while await self._docker.container(replaced.id) is not None:
+                if self._clock.monotonic() >= ends:
+                    raise
+                await self._clock.sleep(LOOK_EVERY_S)
 
     async def _in_place(self, replaced: Replaced) -> Inspected | None:
         """Its replacement, where that has its name already."""
