@@ -55,6 +55,14 @@ async def test_what_somebody_else_looks_after_is_left_to_them(
     assert shop.image == "v1"
 
 
+async def test_a_label_that_everybody_may_set_makes_nobody_an_owner(shop: Shop) -> None:
+    """Argo CD may track by it, and so do charts and kustomizations that were applied by hand."""
+    shop.deploy("v1")
+    shop.deploy("v2")
+    shop.change("metadata", labels={"app.kubernetes.io/instance": "shop", "app.kubernetes.io/managed-by": "make"})
+    assert (await shop.make().readiness("v1")).problems == ()
+
+
 async def test_what_a_template_needs_is_looked_for(shop: Shop) -> None:
     container = {
         "name": "app",
