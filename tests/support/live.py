@@ -159,7 +159,7 @@ class Api:
             watch = (await self.service(service)).watch
             return watch is not None and watch.version == version
 
-        await eventually_async(watching, within=15)
+        await eventually_async(watching)
 
     async def ended(self, service: str = "shop", count: int = 1) -> RollbackView:
         """The newest rollback, once so many have come to their end."""
@@ -168,7 +168,7 @@ class Api:
             found = await self.rollbacks(service)
             return len(found) >= count and all(one.state in FINAL_STATES for one in found)
 
-        await eventually_async(done, within=20)
+        await eventually_async(done)
         return (await self.rollbacks(service))[0]
 
     async def alert(self, status: str, name: str = "CheckoutBroken", service: str = "shop") -> tuple[int, Any]:
@@ -262,4 +262,4 @@ class LiveDaemon(Api):
             except aiohttp.ClientError:
                 return False
 
-        await eventually_async(answers, within=20)
+        await eventually_async(answers)

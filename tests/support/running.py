@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
+from tests.support.live import ReservedPort
 from tests.support.waiting import eventually_async
 
 
 @asynccontextmanager
 async def running(program: str, *arguments: str) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
     """Run it with these arguments until the block ends; gives its address and a client of it once it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = ReservedPort()
     process = await asyncio.create_subprocess_exec(
         program,
         *arguments,
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address=127.0.0.1:{port.number}",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port.number}"
     try:
         await answering(url)
         async with aiohttp.ClientSession(url) as client:
@@ -45,4 +44,4 @@ async def answering(url: str) -> None:
             except aiohttp.ClientError:
                 return False
 
-        await eventually_async(ready, within=30)
+        await eventually_async(ready)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from tests.support.containers import SERVE
 from tests.support.docker import PREFIX, DockerEngine, OwnEngine
+from tests.support.live import ReservedPort
 
 QUICK = (
     *("--stop-signal", "SIGKILL", "--stop-grace-period", "1ms", "--update-monitor", "100ms"),
@@ -29,8 +29,8 @@ def swarm() -> Iterator[DockerEngine]:
     """An engine that is the only manager of a swarm. Its folder has a short name: sockets in it allow no long one."""
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     with _unmounting(folder), OwnEngine(folder) as engine:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            address = f"127.0.0.1:{server.getsockname()[1]}"
+        port = ReservedPort()
+        address = f"127.0.0.1:{port.number}"
         engine.docker("swarm", "init", "--advertise-addr", address, "--listen-addr", address)
         for version in ("v1", "v2", "v3"):
             engine.image(f"{PREFIX}/shop:{version}", changes=(SERVE, f"LABEL release={version}"))

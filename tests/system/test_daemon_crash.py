@@ -24,7 +24,7 @@ async def verified_once(daemon: LiveDaemon, site: Site) -> None:
         found = await daemon.rollbacks()
         return bool(found) and found[0].state in ("verified", "escalated")
 
-    await eventually_async(done, within=25)
+    await eventually_async(done)
     (rollback,) = await daemon.rollbacks()
     assert rollback.state == "verified", rollback.steps
     assert legal_journal(rollback.steps)
@@ -68,7 +68,7 @@ async def test_a_decision_survives_kill_around_its_being_written_down(tmp_path: 
         async def reverted() -> bool:
             return site.in_place == "v1"
 
-        await eventually_async(reverted, within=15)
+        await eventually_async(reverted)
         await again.alert("resolved")
         await verified_once(again, site)
         assert [one.decision.action for one in await again.decisions()] == ["rollback"]

@@ -22,7 +22,7 @@ async def decided(daemon: Inside, *actions: Action) -> None:
     async def done() -> bool:
         return [one.decision.action for one in reversed(await daemon.decisions())] == list(actions)
 
-    await eventually_async(done, within=15)
+    await eventually_async(done)
 
 
 async def trail(daemon: Inside) -> list[tuple[str, str, str]]:
@@ -173,7 +173,7 @@ async def test_a_humans_change_is_not_overwritten(tmp_path: Path, moment: str) -
                 await decided(daemon, "hold")
                 shop.deploy("v3")
                 await daemon.post("/api/v1/resume", {})
-            await eventually_async(lambda: known(daemon, "v3"), within=15)
+            await eventually_async(lambda: known(daemon, "v3"))
             shop.faults = {}  # else v3 would be taken back in its turn, and rightly so
             await daemon.until_watching("v3")
             await daemon.until_seen_again()
@@ -200,7 +200,7 @@ async def test_a_missing_release_folder_is_told_and_nothing_is_changed(tmp_path:
         (shop.folder / "releases" / "v1" / "app").unlink()
         (shop.folder / "releases" / "v1").rmdir()
         shop.deploy("v2")
-        await eventually_async(lambda: told_of(daemon, "release v1 is not in"), within=15)
+        await eventually_async(lambda: told_of(daemon, "release v1 is not in"))
         assert (shop.in_place, shop.restarts) == ("v2", [])
         assert any("release v1 is not in" in one for one in (await daemon.shop()).problems)
         assert await daemon.metric('rollbackd_target_ready{service="shop"}') == 0

@@ -147,7 +147,7 @@ async def test_a_service_being_rolled_back_keeps_its_parts_until_that_has_ended(
         shop.restart.write_text(f"while ! test -e {gate}; do sleep 0.02; done\n" + shop.restart.read_text())
         await daemon.until_known()
         shop.deploy("v2")
-        await eventually(lambda: shop.in_place == "v1", within=15)
+        await eventually(lambda: shop.in_place == "v1")
         daemon.write(shop.block(probe=None))
         hang_up()
         await problem(daemon, "a rollback of shop is running: its settings cannot change until it ends")

@@ -20,7 +20,7 @@ async def revert_of_v2(daemon: Inside, shop: Shop) -> None:
     await daemon.until_known()
     shop.deploy("v2")
     await daemon.until_watching("v2")
-    await eventually(lambda: shop.in_place == "v1", within=15)
+    await eventually(lambda: shop.in_place == "v1")
 
 
 def committed(file: Path) -> str:
@@ -40,7 +40,7 @@ async def test_a_bad_release_is_caught_reverted_and_proven(tmp_path: Path, fault
         await daemon.until_watching("v2")
         if fault == "alert":
             await daemon.alert("firing")
-            await eventually(lambda: shop.in_place == "v1", within=15)
+            await eventually(lambda: shop.in_place == "v1")
             await daemon.alert("resolved")
         rollback = await daemon.ended()
         assert (rollback.state, rollback.version, rollback.to) == ("verified", "v2", "v1"), rollback.steps
@@ -107,14 +107,14 @@ async def test_shadow_mode_decides_and_touches_nothing(tmp_path: Path) -> None:
         async def decided() -> bool:
             return bool(await daemon.decisions())
 
-        await eventually_async(decided, within=15)
+        await eventually_async(decided)
         (told,) = await daemon.decisions()
         assert (told.mode, told.decision.action, told.decision.to) == ("shadow", "rollback", "v1")
 
         async def looked_up() -> bool:
             return (await daemon.shop()).decision_id == told.id
 
-        await eventually_async(looked_up, within=15)
+        await eventually_async(looked_up)
         status, answer = await daemon.post("/api/v1/services/shop/rollback", {})
         assert (status, answer["error"]) == (409, "refused")
         assert "shadow mode" in answer["message"]
@@ -139,7 +139,7 @@ async def test_deployments_told_over_http_are_watched_as_well(tmp_path: Path) ->
         async def decided() -> bool:
             return bool(await daemon.decisions())
 
-        await eventually_async(decided, within=15)
+        await eventually_async(decided)
         (told,) = await daemon.decisions()
         assert (told.decision.action, told.decision.version) == ("escalate", "v2")
         assert [one.reason for one in told.decision.guards if one.verdict != "pass"] == [

@@ -61,7 +61,7 @@ async def test_a_bad_release_that_tells_of_itself_by_otlp_is_reverted(tmp_path: 
             view = await daemon.shop()
             return view.current is not None and any(one.events >= 10 for one in view.sources)
 
-        await eventually_async(known, within=30)
+        await eventually_async(known)
         shop.deploy("v2")
         rollback = await daemon.ended()
         assert (rollback.state, rollback.version, rollback.to) == ("verified", "v2", "v1"), rollback.steps

@@ -45,13 +45,13 @@ async def known(daemon: Inside, events: int) -> None:
         view = await daemon.service("shop")
         return view.current is not None and view.sources[0].events >= events
 
-    await eventually_async(enough, within=20)
+    await eventually_async(enough)
 
 
 async def test_a_bad_release_that_prometheus_scrapes_is_reverted(tmp_path: Path, shop: Shop) -> None:
     block = shop.block(**FAST, sources="PLACE", bake="60s", warmup="1s")
     async with Scraping(tmp_path, "shop", f"127.0.0.1:{shop.server.port}", "200ms") as prometheus:
-        await eventually(lambda: len(shop.server.requests) > 15, within=10)  # a past, from before the daemon
+        await eventually(lambda: len(shop.server.requests) > 15)  # a past, from before the daemon
         written = block.replace("PLACE", sources(prometheus.url))
         async with Inside(tmp_path, written, clock=FastClock(SPEED)) as daemon:
             await known(daemon, 15)
@@ -88,7 +88,7 @@ async def test_prometheus_gone_in_mid_bake_is_no_reason_to_roll_back(tmp_path: P
                 assert await daemon.metric(up) == 0
                 page = (await daemon.get("/")).decode()
                 assert "down" in page
-                await eventually(lambda: daemon.now() > watch.ends_at + 3, within=15)
+                await eventually(lambda: daemon.now() > watch.ends_at + 3)
                 after = (await daemon.shop()).watch
                 assert after is not None, "silence is no health: the bake does not end in it"
                 assert after.deployed_at == watch.deployed_at
@@ -98,7 +98,7 @@ async def test_prometheus_gone_in_mid_bake_is_no_reason_to_roll_back(tmp_path: P
                 async def good() -> bool:
                     return (await daemon.shop()).last_known_good == "v2"
 
-                await eventually_async(good, within=20)
+                await eventually_async(good)
                 assert await daemon.metric(up) == 1
                 assert await daemon.decisions() == []
                 assert shop.in_place == "v2"
@@ -126,14 +126,14 @@ async def test_a_daemon_that_has_just_started_judges_by_the_past_that_prometheus
         clock = From(begin)
         written = block.replace("PLACE", sources(url, "5s"))
         async with Inside(tmp_path, written, clock=clock, record=tmp_path / "day.jsonl") as daemon:
-            await eventually(lambda: clock.now() > begin + 60, within=10)
+            await eventually(lambda: clock.now() > begin + 60)
             assert (await source(daemon)).events > 400
             shelf.deploy("v2")
 
             async def decided() -> bool:
                 return bool(await daemon.decisions())
 
-            await eventually_async(decided, within=20)
+            await eventually_async(decided)
             (decision,) = await daemon.decisions()
             assert (decision.decision.action, decision.decision.rule, decision.decision.to) == (
                 "rollback",
@@ -141,7 +141,7 @@ async def test_a_daemon_that_has_just_started_judges_by_the_past_that_prometheus
                 "v1",
             )
             assert clock.now() < begin + 300
-            await eventually(lambda: shelf.in_place == "v1", within=10)
+            await eventually(lambda: shelf.in_place == "v1")
     config = load(tmp_path / "inside.yaml", registry).config
     engine = Engine(config.policy_for, config.fleet)
     replayed = [one for event in read(tmp_path / "day.jsonl") for one in engine.feed(event)]

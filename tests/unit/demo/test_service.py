@@ -115,7 +115,7 @@ async def test_a_crashing_release_is_started_again(tmp_path: Path) -> None:
             _before, crashed, after = log.read_text().partition("out of memory")
             return bool(crashed) and f"release {NEW} is ready" in after
 
-        await eventually_async(came_back, within=20)
+        await eventually_async(came_back)
 
 
 async def test_a_restart_drops_no_request(tmp_path: Path) -> None:

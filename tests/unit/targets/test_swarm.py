@@ -63,7 +63,7 @@ async def test_a_revert_puts_the_earlier_specification_back(make: Make, service:
     assert (await target.readiness("v1")).problems == ()
     assert not await target.settled("v1")
     await target.revert(ORDER)
-    await eventually_async(lambda: target.settled("v1"), within=20)
+    await eventually_async(lambda: target.settled("v1"))
     after = service.inspect()["Spec"]
     assert after["Labels"].pop("io.rollbackd.key") == ORDER.key
     assert after == before | {"Mode": {"Replicated": {"Replicas": 2}}}
@@ -100,7 +100,7 @@ async def test_a_revert_that_dies_is_finished_by_the_same_key(
         assert not await make().settled("v1")
     again = make()
     await again.revert(ORDER)
-    await eventually_async(lambda: again.settled("v1"), within=20)
+    await eventually_async(lambda: again.settled("v1"))
     index = service.inspect()["Version"]
     await again.revert(ORDER)
     assert service.inspect()["Version"] == index
@@ -132,7 +132,7 @@ async def test_an_update_that_swarm_paused_is_reverted(make: Make, service: Serv
     assert bad == "v2"
     assert not await target.settled("v2")
     await target.revert(ORDER)
-    await eventually_async(lambda: target.settled("v1"), within=20)
+    await eventually_async(lambda: target.settled("v1"))
 
 
 async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, service: Service) -> None:
@@ -143,10 +143,10 @@ async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, 
     async with watching(target) as found:
         await asyncio.sleep(0.5)
         service.update("--args", "false", "--update-monitor", "5s", version="v2")
-        await eventually(lambda: [change.phase for change in found] == ["started", "failed"], within=20)
+        await eventually(lambda: [change.phase for change in found] == ["started", "failed"])
     assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
     await target.revert(ORDER)
-    await eventually_async(lambda: target.settled("v1"), within=20)
+    await eventually_async(lambda: target.settled("v1"))
     assert service.running == [f"{service.repository}:v1"]
 
 
@@ -172,7 +172,7 @@ async def test_a_release_that_does_not_come_back_is_told(
             return says in str(error)
         return False
 
-    await eventually_async(told, within=20)
+    await eventually_async(told)
 
 
 async def test_deployments_are_seen_as_they_happen(make: Make, service: Service) -> None:
