@@ -77,6 +77,12 @@ class Shelf:
         fresh.symlink_to(f"releases/{version}")
         fresh.replace(self.link)
 
+    def hold_restarts(self) -> Path:
+        """From now on, the restart command waits for this file before all else."""
+        gate = self.folder / "gate"
+        self.restart.write_text(f"while ! test -e {gate}; do sleep 0.02; done\n" + self.restart.read_text())
+        return gate
+
     @property
     def in_place(self) -> str:
         return self.link.readlink().name

@@ -121,11 +121,12 @@ async def test_a_rollback_that_runs_already_is_not_begun_twice(tmp_path: Path) -
         await daemon.until_known()
         shop.deploy("v2")
         await daemon.until_watching("v2")
-        path = "/api/v1/services/shop/rollback"
+        path, gate = "/api/v1/services/shop/rollback", shop.hold_restarts()
         answers = await asyncio.gather(*(daemon.post(path, {}) for _ in range(4)))
         assert sorted(status for status, _ in answers) == [202, 409, 409, 409]
         status, answer = await daemon.post(path, {})
         assert (status, "is running already" in answer["message"]) == (409, True)
+        gate.touch()
         assert (await daemon.ended()).state == "verified"
         assert shop.restarts == ["v1"]
 
@@ -133,8 +134,11 @@ async def test_a_rollback_that_runs_already_is_not_begun_twice(tmp_path: Path) -
 async def test_an_operator_may_ask_again_after_a_rollback_that_was_escalated(tmp_path: Path) -> None:
     """The platform refused for good; a human cures that and asks once more."""
     async with Shop(tmp_path) as shop:
-        revert, broken = shop.folder / "revert", shop.folder / "broken"
-        revert.write_text(f"#!/bin/sh\ntest -e {broken} && exit 69\nln -sfn releases/$ROLLBACKD_TO {shop.link}\n")
+        revert, broken, gate = shop.folder / "revert", shop.folder / "broken", shop.folder / "gate"
+        revert.write_text(
+            f"#!/bin/sh\ntest -e {broken} && exit 69\nwhile ! test -e {gate}; do sleep 0.02; done\n"
+            f"ln -sfn releases/$ROLLBACKD_TO {shop.link}\n"
+        )
         revert.chmod(0o755)
         broken.touch()
         commands = f'current: "basename $(readlink {shop.link})", history: "ls {shop.folder}/releases"'
@@ -149,6 +153,7 @@ async def test_an_operator_may_ask_again_after_a_rollback_that_was_escalated(tmp
             impatient = daemon.post("/api/v1/services/shop/rollback", {"reason": "repaired"})
             (status, planned), (again, _) = sorted(await asyncio.gather(wish, impatient), key=itemgetter(0))
             assert (status, again) == (202, 409), planned
+            gate.touch()
             second = await daemon.ended(count=2)
             assert (second.id, second.state) == (planned["id"], "verified"), second.steps
             assert second.id != first.id
@@ -158,21 +163,25 @@ async def test_an_operator_may_ask_again_after_a_rollback_that_was_escalated(tmp
 @pytest.mark.parametrize("moment", ["before the decision", "before the revert"])
 async def test_a_humans_change_is_not_overwritten(tmp_path: Path, moment: str) -> None:
     """v3 is put in place just when v2 is condemned: it stays, and people are told, or it was found in time."""
-    async with Shop(tmp_path, faults={"v2": "errors", "v3": "errors"}) as shop:
+    failing = {"v2": "errors", "v3": "errors"}
+    async with Shop(tmp_path, faults={}) as shop:
         target = f'{{release_dir: {{path: {shop.folder}, restart: "sh {shop.restart}", poll: 60s}}}}'
         async with Inside(tmp_path, shop.block(target=target)) as daemon:
             await daemon.until_known()
+            if moment == "before the revert":
+                await daemon.post("/api/v1/pause", {"reason": "so that it is decided only then"})
+                shop.faults = failing
             shop.deploy("v2")
             status, _ = await daemon.post("/api/v1/deployments", {"service": "shop", "version": "v2"})
             assert status == 200
             await daemon.until_watching("v2")
-            if moment == "before the decision":
-                shop.deploy("v3")
-            else:
-                await daemon.post("/api/v1/pause", {"reason": "so that it is decided only then"})
+            if moment == "before the revert":
                 await decided(daemon, "hold")
                 shop.deploy("v3")
                 await daemon.post("/api/v1/resume", {})
+            else:
+                shop.deploy("v3")
+                shop.faults = failing
             await eventually_async(lambda: known(daemon, "v3"))
             shop.faults = {}  # else v3 would be taken back in its turn, and rightly so
             await daemon.until_watching("v3")

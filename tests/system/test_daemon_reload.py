@@ -143,8 +143,7 @@ async def test_a_service_whose_parts_changed_is_watched_on_with_the_new_ones(tmp
 async def test_a_service_being_rolled_back_keeps_its_parts_until_that_has_ended(tmp_path: Path) -> None:
     """Then what was refused meanwhile takes effect by itself."""
     async with Shop(tmp_path) as shop, Inside(tmp_path, shop.block()) as daemon:
-        gate = shop.folder / "gate"
-        shop.restart.write_text(f"while ! test -e {gate}; do sleep 0.02; done\n" + shop.restart.read_text())
+        gate = shop.hold_restarts()
         await daemon.until_known()
         shop.deploy("v2")
         await eventually(lambda: shop.in_place == "v1")
