@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.containers import SERVE
-from tests.support.docker import PREFIX, DockerEngine, OwnEngine
+from tests.support.docker import PREFIX, DockerEngine, OwnEngine, quick_folder
 from tests.support.live import ReservedPort
 
 QUICK = (
@@ -27,7 +27,9 @@ QUICK = (
 @contextmanager
 def swarm() -> Iterator[DockerEngine]:
     """An engine that is the only manager of a swarm. Its folder has a short name: sockets in it allow no long one."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
+    place = quick_folder()
+    place.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="swarm-", dir=place))
     with _unmounting(folder), OwnEngine(folder) as engine:
         port = ReservedPort()
         address = f"127.0.0.1:{port.number}"
