@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.support.docker import PREFIX, DockerEngine
@@ -14,6 +15,35 @@ QUICK = ("--stop-signal", "SIGKILL")
 """A shell as PID 1 does not end by SIGTERM, and the engine would wait ten seconds each time."""
 
 SERVE = 'CMD ["/bin/sh", "-c", "sleep 1000"]'
+
+
+class Breakable:
+    """A program in containers, or some, which does not run any more once it was broken: not where it was started
+    before, but each time it is started. What it runs on is a folder that they see as /marks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a container or a service needs to see the folder."""
+        return ("--mount", f"type=bind,source={self.folder},target=/marks")
+
+    def command(self, code: int = 3) -> tuple[str, ...]:
+        """It runs for long or, where it is broken, ends at once with this code."""
+        return ("/bin/sh", "-c", f"test -e /marks/broken || sleep 1000; exit {code}")
+
+    @property
+    def until_broken(self) -> str:
+        """The same as words of a shell for a program that also ends when it is broken while it runs."""
+        return "/bin/sh -c 'until test -e /marks/broken; do usleep 50000; done; exit 3'"
+
+    def shatter(self) -> None:
+        (self.folder / "broken").touch()
+
+    def mend(self) -> None:
+        (self.folder / "broken").unlink(missing_ok=True)
 
 
 class Shop:
@@ -40,13 +70,19 @@ class Shop:
         self._images.append(made)
         return made
 
-    def deploy(self, version: str, *options: str, command: tuple[str, ...] = (), name: str | None = None) -> str:
-        """What a deploy script does: the old container goes, a new one takes its name. Its id."""
+    def deploy(
+        self, version: str, *options: str, command: tuple[str, ...] = (), name: str | None = None, run: bool = True
+    ) -> str:
+        """What a deploy script does: the old container goes, a new one takes its name. Its id.
+
+        What only has to be seen need not `run`, which is most of what a deployment takes.
+        """
         called = name or self.name
         self.engine.remove(called)
         reference = version if ":" in version else f"{self.repository}:{version}"
         network = () if "--network" in options else ("--network", "none")
-        arguments = ["run", "--detach", "--name", called, *QUICK, *network, *options, reference, *command]
+        how = ("run", "--detach") if run else ("create",)
+        arguments = [*how, "--name", called, *QUICK, *network, *options, reference, *command]
         return self.engine.docker(*arguments)
 
     def network(self, *options: str) -> str:

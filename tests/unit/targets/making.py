@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from rollbackd.adapter import Adapter
-from rollbackd.aiokit import SystemClock
+from rollbackd.aiokit import Clock, SystemClock
 from rollbackd.fields import Model
-from rollbackd.targets.base import Target, TargetContext
+from rollbackd.targets.base import RevertOrder, Target, TargetContext
 
 ConfigT = TypeVar("ConfigT", bound=Model)
+
+ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
+
+
+async def version(target: Target) -> str | None:
+    """What it says is in place."""
+    release = await target.current()
+    return release.version if release is not None else None
 
 
 class Make(Protocol):
@@ -23,13 +31,16 @@ class Make(Protocol):
 
 @asynccontextmanager
 async def making(
-    adapter: Adapter[ConfigT, TargetContext, Target], usual: dict[str, object], state_dir: Path
+    adapter: Adapter[ConfigT, TargetContext, Target],
+    usual: dict[str, object],
+    state_dir: Path,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Make]:
     """Targets of the service `checkout` that share their state."""
     made: list[Target] = []
 
     def one(**settings: object) -> Target:
-        context = TargetContext(service="checkout", clock=SystemClock(), state_dir=state_dir)
+        context = TargetContext(service="checkout", clock=clock or SystemClock(), state_dir=state_dir)
         made.append(adapter.build(adapter.config.model_validate({**usual, **settings}), context))
         return made[-1]
 

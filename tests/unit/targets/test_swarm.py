@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,16 +10,15 @@ import pytest
 from rollbackd.errors import Conflict, Permanent, Temporary
 from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.swarm import ADAPTER
+from tests.support.containers import Breakable
 from tests.support.docker import DockerEngine
 from tests.support.swarm import Service
 from tests.support.waiting import eventually, eventually_async
 from tests.support.watching import watching
 from tests.unit.targets.cutting import Cut, CutOff
-from tests.unit.targets.making import Make, making
+from tests.unit.targets.making import ORDER, Make, making, version
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
-
-ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
 
 
 @pytest.fixture
@@ -31,15 +29,15 @@ def service(manager: DockerEngine) -> Iterator[Service]:
 
 
 @pytest.fixture
+def program(tmp_path: Path) -> Breakable:
+    return Breakable(tmp_path / "marks")
+
+
+@pytest.fixture
 async def make(tmp_path: Path, service: Service) -> AsyncIterator[Make]:
     usual: dict[str, object] = {"service": service.name, "host": service.engine.host}
     async with making(ADAPTER, usual, tmp_path / "state") as made:
         yield made
-
-
-async def version(target: Target) -> str | None:
-    release = await target.current()
-    return release.version if release is not None else None
 
 
 async def deployed(service: Service, target: Target, *options: str) -> None:
@@ -135,14 +133,18 @@ async def test_an_update_that_swarm_paused_is_reverted(make: Make, service: Serv
     await eventually_async(lambda: target.settled("v1"))
 
 
-async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, service: Service) -> None:
+async def test_what_swarm_rolled_back_by_itself_is_in_place_already(
+    make: Make, service: Service, program: Breakable, tmp_path: Path
+) -> None:
+    """It takes v2 back once that was seen, which fails only then."""
     target = make()
-    service.create("v1", "--update-failure-action", "rollback")
-    assert await version(target) == "v1"
+    service.create("v1", *program.options, "--update-failure-action", "rollback")
 
     async with watching(target) as found:
-        await asyncio.sleep(0.5)
-        service.update("--args", "false", "--update-monitor", "5s", version="v2")
+        await eventually((tmp_path / "state/releases.json").exists)  # v1 was seen
+        service.update("--args", program.until_broken, "--update-monitor", "30s", version="v2")
+        await eventually(lambda: [change.phase for change in found] == ["started"])
+        program.shatter()
         await eventually(lambda: [change.phase for change in found] == ["started", "failed"])
     assert [(change.version, change.previous) for change in found] == [("v2", "v1")] * 2
     await target.revert(ORDER)
@@ -152,17 +154,16 @@ async def test_what_swarm_rolled_back_by_itself_is_in_place_already(make: Make, 
 
 @pytest.mark.parametrize(("action", "says"), [("pause", "stopped half-way"), ("rollback", "put v2 back by itself")])
 async def test_a_release_that_does_not_come_back_is_told(
-    make: Make, service: Service, tmp_path: Path, action: str, says: str
+    make: Make, service: Service, program: Breakable, action: str, says: str
 ) -> None:
     target = make()
-    marks = ("--mount", f"type=bind,source={tmp_path},target=/marks", "--update-monitor", "5s")
-    command = ("/bin/sh", "-c", "test -e /marks/broken || sleep 1000; exit 3")
-    service.create("v1", *marks, "--update-failure-action", action, command=command)
+    options = ("--update-monitor", "5s", "--update-failure-action", action)
+    service.create("v1", *program.options, *options, command=program.command())
     assert await version(target) == "v1"
     service.update("--args", "sleep 1000", "--update-monitor", "100ms", version="v2")
     service.wait()
     assert await version(target) == "v2"
-    (tmp_path / "broken").touch()
+    program.shatter()
     await target.revert(ORDER)
 
     async def told() -> bool:
@@ -175,12 +176,12 @@ async def test_a_release_that_does_not_come_back_is_told(
     await eventually_async(told)
 
 
-async def test_deployments_are_seen_as_they_happen(make: Make, service: Service) -> None:
+async def test_deployments_are_seen_as_they_happen(make: Make, service: Service, tmp_path: Path) -> None:
     service.create("v1")
     target = make(poll=60.0)
 
     async with watching(target) as found:
-        await asyncio.sleep(0.5)
+        await eventually((tmp_path / "state/releases.json").exists)  # v1 was seen
         service.deploy("v2")
         await eventually(lambda: [change.phase for change in found] == ["started", "finished"])
         service.update("--replicas", "2")
