@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.docker import DockerEngine
-from tests.system.test_demo import Place, perform
+from tests.system.test_demo import WITHIN_S, Place, perform
 
-pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_demo_that_is_stopped_takes_its_container_along(engine: DockerEngine, 
             assert demo.poll() is None
             time.sleep(0.05)
         demo.send_signal(signal.SIGTERM)
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=WITHIN_S)
     assert demo.returncode == 128 + signal.SIGTERM
     assert name not in there(engine)
 
@@ -66,6 +66,6 @@ def test_a_demo_that_is_stopped_takes_its_container_along(engine: DockerEngine, 
 def test_without_an_engine_it_says_so(place: Place) -> None:
     place.environment["DOCKER_HOST"] = f"unix://{place.folder}/nobody.sock"
     with place.start("--target", "docker") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=WITHIN_S)
     assert demo.returncode == 1
     assert "is Docker running?" in " ".join(out.split())

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.unit.bench.running import lines, patient
+
+pytestmark = patient
 
 
 def test_memory_is_flat_and_the_last_line_says_what_was_measured_against_what() -> None:
-    command = [sys.executable, "bench/churn.py", "--seconds", "1200", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=55, check=False)
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout.splitlines()[-1])
+    found = json.loads(lines("churn", "--seconds", "1200", "--json")[-1])
     assert found.keys() >= {"name", "unit", "ours", "peer", "ratio", "machine"}
     assert (found["name"], found["unit"]) == ("churn", "MB")
     assert found["ratio"] > 1

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.unit.bench.running import lines, patient
 
+pytestmark = patient
 
-def bench(*arguments: str) -> str:
-    command = [sys.executable, "bench/engine.py", "--quick", "--events", "600", "--runs", "1", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+QUICK = ("--quick", "--events", "600", "--runs", "1", "--services", "3", "--json")
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, object]:
-    told: dict[str, object] = json.loads(bench("--services", "3", "--json").splitlines()[-1])
+    told: dict[str, object] = json.loads(lines("engine", *QUICK)[-1])
     return told
 
 

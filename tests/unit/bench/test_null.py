@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from scipy import stats
@@ -15,17 +11,16 @@ from scipy import stats
 from bench.null import BOUNDS, PER_STREAM, Service, binomial, poisson, stream
 from rollbackd.model import Gauge, Latency, Log, Probe, Requests
 from tests.support.streams import START
+from tests.unit.bench.running import patient, ran
 
-ROOT = Path(__file__).parents[3]
+pytestmark = patient
 
 
 def bench(*arguments: str) -> str:
-    command = [sys.executable, "bench/null.py", "--deployments", "3", "--jobs", "2", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "3 of 3 deployments" in ran.stderr
-    return ran.stdout
+    ended = ran("null", "--deployments", "3", "--jobs", "2", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert "3 of 3 deployments" in ended.stderr
+    return ended.stdout
 
 
 def test_the_last_line_says_what_was_measured_against_what() -> None:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.unit.bench.running import lines, patient
+
+pytestmark = patient
 
 
 def bench(*arguments: str) -> list[str]:
-    command = [sys.executable, "bench/scrape.py", "--pairs", "1", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.splitlines()
+    return lines("scrape", "--pairs", "1", *arguments)
 
 
 def test_the_last_line_says_what_was_measured_against_what() -> None:

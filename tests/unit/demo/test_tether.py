@@ -39,13 +39,13 @@ def test_the_program_ends_when_it_is_told_to_or_let_go(by_signal: bool) -> None:
             tether.terminate()
         else:
             tether.stdin.close()
-        assert tether.wait(10) == 143
+        assert tether.wait(40) == 143
     assert gone(pid)
 
 
 def test_the_programs_own_end_is_passed_on() -> None:
     with start("raise SystemExit(7)") as tether:
-        assert tether.wait(10) == 7
+        assert tether.wait(40) == 7
 
 
 @pytest.mark.parametrize("killed", [True, False])
@@ -57,5 +57,5 @@ def test_the_folder_goes_only_when_the_demo_cannot_remove_it_itself(tmp_path: Pa
         assert tether.stdin is not None
         tether.stdout.readline()
         tether.stdin.close()
-        tether.wait(10)
+        tether.wait(40)
     assert folder.exists() is not killed
