@@ -27,19 +27,20 @@ _LOGFMT = re.compile(r'([A-Za-z_@][\w.@-]*)=(?:"((?:[^"\\]|\\.)*)"|(\S*))(?:\s+|
 _LOGFMT_START = re.compile(r"[A-Za-z_@][\w.@-]*=")
 _ESCAPED = re.compile(r"\\(.)")
 
-_AT_START = re.compile(r"<([0-7])>|([IWEF])\d{4} \d\d:\d\d:\d\d|(trce|dbug|info|warn|fail|crit): ")
+_AT_START = re.compile(r"<([0-7])>|([IWEF])\d{4} \d\d:\d\d:\d\d|(trce|dbug|info|warn|fail|crit): ", re.ASCII)
 """Syslog's severity in front, klog's (of Kubernetes), and those of .NET's console."""
 _ASSIGNED = re.compile(r"\b(?:level|lvl|severity|levelname)([=:])\s*\"?([A-Za-z]+)", re.IGNORECASE)
 _WORD = re.compile(
     r"[TDVINWESCFPA](?<!\w.)(?:(?<=T)RACE|(?<=D)EBUG|(?<=V)ERBOSE|(?<=I)NFO|(?<=N)OTICE|(?<=W)ARN(?:ING)?|(?<=E)RR(?:OR)?"
     r"|(?<=S)EVERE|(?<=C)RIT(?:ICAL)?|(?<=F)ATAL|(?<=P)ANIC|(?<=E)MERG|(?<=A)LERT)\b"
-    r"|[\[<|(]\s*((?i:trace|debug|info|notice|warn|warning|err|error|severe|crit|critical|fatal|panic|emerg|alert))"
+    r"|[\[<|(]\s*((?ai:trace|debug|info|notice|warn|warning|err|error|severe|crit|critical|fatal|panic|emerg|alert))"
     r"\s*[\]>|)]"
 )
-"""Begins with a set of characters, so that the places at which it cannot match are passed over quickly."""
+"""Begins with a set of characters, so that the places at which it cannot match are passed over quickly. Only letters of
+ASCII have two cases here: else `ſ` and `ı` were an `s` and an `i`, in words that nobody spells so."""
 _CRASH = re.compile(
-    r"(?i:error|fatal error|panic|fatal)\s*:|Traceback \(most recent call last\)|Exception in thread "
-    r"|(?i:unhandled|uncaught) |(?:[\w$]+[.:])*[\w$]*(?:Error|Exception)(?::|$| \()"
+    r"(?ai:error|fatal error|panic|fatal)\s*:|Traceback \(most recent call last\)|Exception in thread "
+    r"|(?ai:unhandled|uncaught) |(?:[\w$]+[.:])*[\w$]*(?:Error|Exception)(?::|$| \()"
     r"|(?:\[[^]]{1,40}\] )?PHP (?:Fatal|Parse) error:|\(node:\d+\) (?:Unhandled|Uncaught)"
     r"|.{0,40}\bpanic serving |thread '.{0,80}' (?:\(\d+\) )?panicked at "
     r"|\S{1,90}\.rb:\d+:in .*\([\w:]*(?:Error|Exception)\)"

@@ -64,6 +64,10 @@ def read(text: str, form: Format = "auto", version_field: str | None = None) -> 
         ("/app/x.rb:3:in `foo': boom (RuntimeError)", "error"),
         ("RuntimeError (boom):", "error"),
         ("x" * 200 + " ERROR", "info"),
+        ("[\u017fevere] no word", "info"),
+        ("[cr\u0131t] no word", "info"),
+        ("pan\u0131c: no word", "info"),
+        ("E\u0660\u0661\u0660\u0662 12:34:56 no digits", "info"),
     ],
 )
 def test_the_level_of_a_plain_line_is_guessed(text: str, level: str) -> None:
