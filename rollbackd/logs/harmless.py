@@ -7,6 +7,9 @@ So it asks for the first level that a line names, in the place where `formats` l
 that might be another. Its repetitions are possessive or bounded: it never goes back, and its time grows with the
 length of the text alone.
 
+Of what it finds, most are warnings, of which only the number counts: those that are told at first sight in the same way
+are not read either.
+
 A log whose lines have no level, such as that of a web server's requests, is searched for the words that no warning
 does without; that takes twice as long.
 """
@@ -23,10 +26,14 @@ FEW = 16
 TRY_AGAIN = 32
 """So many blocks of a log whose lines name no level are searched for words at once, before it is looked at anew."""
 
-_GOOD = rb"(?:INFO|DEBUG|TRACE|NOTICE|VERBOSE)\b(?![=\x1b\x80-\xff])"
+_ENDS = rb"\b(?![=\x1b\x80-\xff])"
+_GOOD = rb"(?:INFO|DEBUG|TRACE|NOTICE|VERBOSE)" + _ENDS
+_WARN = rb"WARN(?:ING)?" + _ENDS
 _BAD = rb"(?:WARN|ERR|SEVERE|CRIT|FATAL|PANIC|EMERG|ALERT)"
 _ANY = rb"(?i:trace|debug|info|notice|warn|err|severe|crit|fatal|panic|emerg|alert)"
 
+_STAMP = rb"\d[\d T:.,Z+-]{7,39}+(?<!\w)"
+"""What most plain lines have in front of their level. Nothing in it can be a level, so it is passed over at once."""
 _PLAIN = (
     rb"I\d{4} \d\d:\d\d:\d\d|(?:info|dbug|trce): "
     rb"|(?!<[0-7]>|[IWEF]\d{4} |fail: |crit: |warn: )"
@@ -35,15 +42,13 @@ _PLAIN = (
     rb"(?<!\w)(?:" + _GOOD + rb"|[\[<|(]\s?+(?i:trace|debug|info|notice)\s?+[\]>|)])"
 )
 """At most 9 pieces of 12 bytes before it: a level beyond the first 120 characters is none."""
-_JSON = (
-    rb'\{[^\n{}\[\]l]*+(?:l(?!evel")[^\n{}\[\]l]*+)*+(?<=")level":\s?+'
-    rb'(?:"(?i:info|debug|trace|notice)"|(?:[67]|[123]0)(?=[,}]))'
-)
+_JSON = rb'\{[^\n{}\[\]l]*+(?:l(?!evel")[^\n{}\[\]l]*+)*+(?<=")level":\s?+'
 """Without any bracket before it, so that it is a key of the object itself."""
-_LOGFMT = (
-    rb'(?:(?!level=)[A-Za-z_@][\w.@-]*+=(?:"[^"\\\n]*+"|[^\s"]*+)\x20++){0,6}+'
-    rb"level=(?:info|debug|trace|notice)(?=\s)"
-)
+_JSON_GOOD = _JSON + rb'(?:"(?i:info|debug|trace|notice)"|(?:[67]|[123]0)(?=[,}]))'
+_JSON_WARN = _JSON + rb'(?:"(?i:warn|warning)"|40?(?=[,}]))'
+_LOGFMT = rb'(?:(?!level=)[A-Za-z_@][\w.@-]*+=(?:"[^"\\\n]*+"|[^\s"]*+)\x20++){0,6}+level='
+_LOGFMT_GOOD = _LOGFMT + rb"(?:info|debug|trace|notice)(?=\s)"
+_LOGFMT_WARN = _LOGFMT + rb"(?:warn|warning)(?=\s)"
 
 
 def _other_than(*known: bytes) -> re.Pattern[bytes]:
@@ -52,11 +57,18 @@ def _other_than(*known: bytes) -> re.Pattern[bytes]:
 
 
 _SUSPECT: Mapping[Format, re.Pattern[bytes]] = {
-    "auto": _other_than(_PLAIN, _JSON, _LOGFMT),
-    "plain": _other_than(_PLAIN),
-    "json": _other_than(_PLAIN, _JSON),
-    "logfmt": _other_than(_PLAIN, _LOGFMT),
+    "auto": _other_than(_STAMP + _GOOD, _JSON_GOOD, _PLAIN, _LOGFMT_GOOD),
+    "plain": _other_than(_STAMP + _GOOD, _PLAIN),
+    "json": _other_than(_STAMP + _GOOD, _JSON_GOOD, _PLAIN),
+    "logfmt": _other_than(_STAMP + _GOOD, _PLAIN, _LOGFMT_GOOD),
 }
+_WARNING: Mapping[Format, re.Pattern[bytes]] = {
+    "auto": re.compile(rb"|".join((_STAMP + _WARN, _JSON_WARN, _LOGFMT_WARN))),
+    "plain": re.compile(_STAMP + _WARN),
+    "json": re.compile(_STAMP + _WARN + rb"|" + _JSON_WARN),
+    "logfmt": re.compile(_STAMP + _WARN + rb"|" + _LOGFMT_WARN),
+}
+"""None of these begins as a line of a stack trace may."""
 
 _WORDS = (
     b"err", b"warn", b"severe", b"crit", b"fatal", b"fail:", b"panic", b"emerg", b"alert", b"exception", b"traceback",
@@ -78,7 +90,7 @@ class Searcher:
     """Finds lines that may be a warning or worse, block by block of one log, in the way that suits its lines."""
 
     def __init__(self, form: Format) -> None:
-        self._suspect = _SUSPECT[form]
+        self._suspect, self._warning = _SUSPECT[form], _WARNING[form]
         self._blocks_by_words = 0
 
     def suspects(self, block: bytes, lines: int) -> list[int]:
@@ -92,6 +104,10 @@ class Searcher:
         self._blocks_by_words -= 1
         lower = block.lower()
         return sorted({lower.rfind(b"\n", 0, at + 1) for at in _worded(lower)})
+
+    def warns(self, block: bytes, begin: int, end: int) -> bool:
+        """Whether the line that begins there is a warning at first sight, for which nothing after `end` counts."""
+        return self._warning.match(block, begin, end) is not None
 
 
 def _worded(text: bytes) -> Iterator[int]:

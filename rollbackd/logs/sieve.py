@@ -108,8 +108,11 @@ class Sieve:
 
     def _read(self, block: bytes, place: int, told: list[Line]) -> tuple[int, int]:
         """Read the line there: the place of the next one, and whether this one is kept (1) or only counts (0)."""
-        text, after = self._line(block, place)
         folder = self._folder
+        if folder.open is None and self._warns(block, place):
+            self._warnings += 1
+            return block.index(b"\n", place + 1), 0
+        text, after = self._line(block, place)
         if folder.open is not None:
             if folder.add(text):
                 return after, 1
@@ -124,6 +127,10 @@ class Sieve:
             return after, 1
         self._warnings += line.level == "warning"
         return after, 0
+
+    def _warns(self, block: bytes, place: int) -> bool:
+        begin = place + 1
+        return self._reader.rules is None and self._searcher.warns(block, begin, begin + self._max_bytes)
 
     def _line(self, block: bytes, place: int) -> tuple[str, int]:
         after = block.index(b"\n", place + 1)

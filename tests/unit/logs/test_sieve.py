@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -86,6 +87,37 @@ def test_both_roads_tell_the_same_of_a_log_whose_lines_have_no_level(lines: list
     assert told(sifted(text.encode(), form)) == slowly(text, form)
 
 
+STAMPS = st.sampled_from(["2026-11-24T13:00:00.123Z ", "2026-11-24 13:00:00,123 ", "13:00:00 - ", "1732453200 ", "0T "])
+NAMES = ("INFO", "DEBUG", "TRACE", "WARN", "WARNING", "ERROR", "FATAL", "WARNED", "WARN=", "xWARN")
+ORDINARY = st.one_of(
+    st.builds("{}{} {}".format, STAMPS, st.sampled_from(NAMES), st.sampled_from(WORDS)),
+    st.builds('{{"ts":"2026","level":"{}","msg":"ERROR {}"}}'.format, st.sampled_from(LEVELS), st.integers(0, 99)),
+    st.builds('{{"time":1732453200000,"level":{}}}'.format, st.sampled_from([4, 40, 41, 6, 30, 50, 400])),
+    st.builds('ts=1 level={} msg="request {}"'.format, st.sampled_from(LEVELS), st.integers(0, 99)),
+    st.sampled_from(
+        ["\tat a.b.C(D.java:1)", "  WARN padded", "Traceback (most recent call last):", "KeyError: 'x'", ""]
+    ),
+)
+
+
+@given(st.lists(ORDINARY, max_size=30), st.sampled_from(FORMATS), st.lists(st.integers(1, 200), min_size=1))
+def test_both_roads_tell_the_same_of_ordinary_logs_in_any_pieces(
+    lines: list[str], form: Format, sizes: list[int]
+) -> None:
+    text = "\n".join(["INFO begin", *lines]) + "\n"
+    left, sieve, found = text.encode(), Sieve(LineReader(form), MAX), list[Line]()
+    for size in itertools.cycle(sizes):
+        found += sieve.feed(left[:size])
+        left = left[size:]
+        if not left:
+            break
+    found += sieve.flush()
+    assert told(found) == slowly(text, form)
+    assert (
+        sum(1 + line.message.count("\n") if line.level in SERIOUS else line.count for line in found) <= len(lines) + 1
+    )
+
+
 @given(st.binary(max_size=300), st.sampled_from(FORMATS))
 def test_no_bytes_break_it(data: bytes, form: Format) -> None:
     sifted(data, form, every=16)
@@ -108,6 +140,25 @@ def test_no_bytes_break_it(data: bytes, form: Format) -> None:
 )
 def test_the_usual_harmless_line_is_passed_over_at_first_sight(line: str) -> None:
     assert searched(Searcher("auto"), f"{line}\n".encode() * 3) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-24T13:00:00.123Z WARN  [worker-12] shop.cart: slow query",
+        '{"ts":"2026-11-24T13:00:00Z","level":"warn","msg":"slow query"}',
+        '{"level":40,"time":1732453200000,"msg":"slow query"}',
+        'ts=2026-11-24T13:00:00Z level=warn msg="slow query"',
+    ],
+)
+def test_the_usual_warning_is_told_at_first_sight(line: str) -> None:
+    assert Searcher("auto").warns(line.encode(), 0, MAX)
+
+
+def test_a_rule_finds_its_lines_among_the_warnings() -> None:
+    rules = Rules([LineRule(match="disk full", level="error")])
+    data = b"2026-11-24 WARN disk full\n2026-11-24 WARN slow\n"
+    assert told(sifted(data, rules=rules)) == ([("error", "2026-11-24 WARN disk full")], 1)
 
 
 def test_what_is_below_an_error_is_counted_once_a_block() -> None:
