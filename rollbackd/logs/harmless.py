@@ -42,10 +42,11 @@ _PLAIN = (
     rb"(?<!\w)(?:" + _GOOD + rb"|[\[<|(]\s?+(?i:trace|debug|info|notice)\s?+[\]>|)])"
 )
 """At most 9 pieces of 12 bytes before it: a level beyond the first 120 characters is none."""
-_JSON = rb'\{[^\n{}\[\]l]*+(?:l(?!evel")[^\n{}\[\]l]*+)*+(?<=")level":\s?+'
+_JSON = (
+    rb'\{[^\n{}\[\]l]*+(?:l(?!evel")[^\n{}\[\]l]*+)*+(?<=")level":\s?+'
+    rb'(?:"(?i:info|debug|trace|notice)"|(?:[67]|[123]0)(?=[,}]))'
+)
 """Without any bracket before it, so that it is a key of the object itself."""
-_JSON_GOOD = _JSON + rb'(?:"(?i:info|debug|trace|notice)"|(?:[67]|[123]0)(?=[,}]))'
-_JSON_WARN = _JSON + rb'(?:"(?i:warn|warning)"|40?(?=[,}]))'
 _LOGFMT = rb'(?:(?!level=)[A-Za-z_@][\w.@-]*+=(?:"[^"\\\n]*+"|[^\s"]*+)\x20++){0,6}+level='
 _LOGFMT_GOOD = _LOGFMT + rb"(?:info|debug|trace|notice)(?=\s)"
 _LOGFMT_WARN = _LOGFMT + rb"(?:warn|warning)(?=\s)"
@@ -57,18 +58,18 @@ def _other_than(*known: bytes) -> re.Pattern[bytes]:
 
 
 _SUSPECT: Mapping[Format, re.Pattern[bytes]] = {
-    "auto": _other_than(_STAMP + _GOOD, _JSON_GOOD, _PLAIN, _LOGFMT_GOOD),
+    "auto": _other_than(_STAMP + _GOOD, _JSON, _PLAIN, _LOGFMT_GOOD),
     "plain": _other_than(_STAMP + _GOOD, _PLAIN),
-    "json": _other_than(_STAMP + _GOOD, _JSON_GOOD, _PLAIN),
+    "json": _other_than(_STAMP + _GOOD, _JSON, _PLAIN),
     "logfmt": _other_than(_STAMP + _GOOD, _PLAIN, _LOGFMT_GOOD),
 }
 _WARNING: Mapping[Format, re.Pattern[bytes]] = {
-    "auto": re.compile(rb"|".join((_STAMP + _WARN, _JSON_WARN, _LOGFMT_WARN))),
+    "auto": re.compile(_STAMP + _WARN + rb"|" + _LOGFMT_WARN),
     "plain": re.compile(_STAMP + _WARN),
-    "json": re.compile(_STAMP + _WARN + rb"|" + _JSON_WARN),
+    "json": re.compile(_STAMP + _WARN),
     "logfmt": re.compile(_STAMP + _WARN + rb"|" + _LOGFMT_WARN),
 }
-"""None of these begins as a line of a stack trace may."""
+"""None of these begins as a line of a stack trace may. Those in JSON are read: of a broken one, the words count."""
 
 _WORDS = (
     b"err", b"warn", b"severe", b"crit", b"fatal", b"fail:", b"panic", b"emerg", b"alert", b"exception", b"traceback",

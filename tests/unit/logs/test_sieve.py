@@ -146,13 +146,16 @@ def test_the_usual_harmless_line_is_passed_over_at_first_sight(line: str) -> Non
     "line",
     [
         "2026-11-24T13:00:00.123Z WARN  [worker-12] shop.cart: slow query",
-        '{"ts":"2026-11-24T13:00:00Z","level":"warn","msg":"slow query"}',
-        '{"level":40,"time":1732453200000,"msg":"slow query"}',
         'ts=2026-11-24T13:00:00Z level=warn msg="slow query"',
     ],
 )
 def test_the_usual_warning_is_told_at_first_sight(line: str) -> None:
     assert Searcher("auto").warns(line.encode(), 0, MAX)
+
+
+def test_an_error_in_broken_json_that_calls_itself_a_warning_is_told() -> None:
+    line = '{"a":o,"level":"warn","msg":"ERROR x"}'
+    assert told(sifted(f"{line}\n".encode())) == ([("error", line)], 0)
 
 
 def test_a_rule_finds_its_lines_among_the_warnings() -> None:
