@@ -96,4 +96,4 @@ def test_masking_again_changes_nothing_that_was_masked(text: str) -> None:
 def test_a_line_made_to_be_slow_is_not(piece: str) -> None:
     began = time.process_time()
     mask(piece * (64 * 1024 // len(piece)))
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 3

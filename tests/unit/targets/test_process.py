@@ -21,6 +21,16 @@ async def ran(command: str | tuple[str, ...], within: float = 10.0, **environmen
     return await Commands(environment).run("it", command, within)
 
 
+async def too_slow(command: str, pid: Path) -> int:
+    """Run what never ends, for as long as the machine needs to come to where it writes that process id."""
+    for within in (0.5, 2.0, 8.0, 32.0):
+        with pytest.raises(TooSlow):
+            await ran(command, within)
+        if pid.exists() and (told := pid.read_text()):
+            return int(told)
+    raise AssertionError(f"{command} does not come so far")
+
+
 def alive(pid: int) -> bool:
     """Whether the process is there and not merely waiting to be reaped."""
     try:
@@ -88,9 +98,7 @@ async def test_a_secret_that_is_missing_is_told_before_anything_runs(tmp_path: P
 
 
 async def test_a_command_that_is_too_slow_is_ended_with_its_children(tmp_path: Path) -> None:
-    with pytest.raises(TooSlow):
-        await ran(f"sleep 60 & echo $! > {tmp_path}/child; wait", within=1.0)
-    pid = int((tmp_path / "child").read_text())
+    pid = await too_slow(f"sleep 60 & echo $! > {tmp_path}/child; wait", tmp_path / "child")
     await eventually(lambda: not alive(pid))
 
 
@@ -98,9 +106,7 @@ async def test_a_command_that_ignores_being_asked_is_ended_by_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rollbackd.targets.process._GRACE", 0.2)
-    with pytest.raises(TooSlow):
-        await ran(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.05; done", within=1.0)
-    pid = int((tmp_path / "pid").read_text())
+    pid = await too_slow(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.05; done", tmp_path / "pid")
     await eventually(lambda: not alive(pid))
 
 
@@ -135,8 +141,7 @@ async def test_commands_leave_no_descriptor_behind() -> None:
         for _ in range(3):
             with suppress(NotRunnable):
                 await ran(command)
-    await asyncio.sleep(0)
-    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)  # noqa: PTH208
 
 
 @pytest.mark.parametrize("command", [("no-such-program",), ("/etc/passwd",), ("/",), "no-such-program", "/etc/passwd"])
