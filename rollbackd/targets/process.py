@@ -121,7 +121,7 @@ class Commands:
                     await pipe.open()
             except OSError as error:
                 raise Temporary(f"{label}: cannot open a pipe now: {error.strerror}") from None
-            process = await self._start(label, command, environment, pipes)
+            process = await _whole(asyncio.create_task(self._start(label, command, environment, pipes)))
             try:
                 code = await self._ended(label, process, within)
             finally:
@@ -233,6 +233,17 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+async def _whole(starting: asyncio.Task[asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
+    """The process that is being started. Cancelling ends it with its group: asyncio alone would end its leader only."""
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            await _end_group(starting.result())
+        raise
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:

@@ -121,6 +121,21 @@ async def test_cancelling_ends_the_command_and_its_children(tmp_path: Path) -> N
     await eventually(lambda: not alive(pid))
 
 
+@pytest.mark.parametrize("turn", range(6))
+async def test_cancelling_while_the_command_is_being_started_ends_its_children_too(tmp_path: Path, turn: int) -> None:
+    """It is at work before the event loop knows it: in any turn of the loop, and longest where that is busy."""
+    child = tmp_path / "child"
+    running = asyncio.create_task(ran(f"sleep 60 & echo $! > {child}; wait"))
+    for _ in range(turn):
+        await asyncio.sleep(0)
+        time.sleep(0.03)  # noqa: ASYNC251  the loop is busy
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    pid = child.read_text() if child.exists() else ""
+    await eventually(lambda: not pid or not alive(int(pid)))
+
+
 async def test_a_child_that_holds_the_output_does_not_hold_us(tmp_path: Path) -> None:
     """A restart that starts a daemon and forgets to redirect its output is done when the restart is done."""
     began = time.monotonic()
