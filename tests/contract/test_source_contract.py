@@ -167,7 +167,7 @@ async def test_it_cancels_at_once_and_leaves_nothing_open(name: str, far_side: F
             await clock.advance(far_side.interval)
             await eventually(lambda: sink.waiting)
         run.task.cancel()
-        await asyncio.wait([run.task], timeout=1)
+        await asyncio.wait([run.task], timeout=20)
         assert run.task.cancelled()
     await eventually(lambda: asyncio.all_tasks() <= tasks)
     await far_side.break_()

@@ -50,7 +50,7 @@ def test_a_supervisor_that_does_not_read_holds_nobody_up_for_long(ear: socket.so
             while True:
                 filler.sendto(b"x", ear.getsockname())
         notifier.send("WATCHDOG=1")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(

@@ -72,17 +72,17 @@ def test_a_small_file_of_aliases_is_not_blown_up() -> None:
     """Nine levels of nine aliases each would be 400 million values."""
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    began = time.monotonic()
+    began = time.process_time()
     assert "more than 200000 values" in fault("\n".join(levels).encode()).message
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 10
 
 
 def test_merges_of_merges_are_not_blown_up_either() -> None:
     levels = ["a0: &a0 {k: 1}"]
     levels += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
-    began = time.monotonic()
+    began = time.process_time()
     assert "more than 200000 values" in fault("\n".join(levels).encode()).message
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 10
 
 
 def test_merging_the_same_again_and_again_costs_as_well() -> None:

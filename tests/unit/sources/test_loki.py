@@ -666,7 +666,7 @@ async def test_cancelling_a_tail_leaves_nothing_open(loki: LokiServer) -> None:
     async with running(reading(loki, clock, mode="tail"), clock) as (run, sink):
         await tailing(run, loki, sink)
         run.task.cancel()
-        await asyncio.wait([run.task], timeout=1)
+        await asyncio.wait([run.task], timeout=20)
         assert run.task.cancelled()
     await eventually(lambda: asyncio.all_tasks() <= tasks and not loki.tails)
 

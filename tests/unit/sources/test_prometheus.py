@@ -479,6 +479,7 @@ async def test_one_services_broken_query_takes_no_other_down() -> None:
 # -- sharing
 
 
+@pytest.mark.timeout(200)  # seconds of work, of which a busy machine makes minutes
 async def test_a_thousand_services_are_a_handful_of_queries_a_tick() -> None:
     """All of one daemon's services on one server are asked for together; each gets its own and nothing else."""
     names = [f"svc-{k}" for k in range(1000)]
@@ -508,13 +509,13 @@ async def test_a_thousand_services_are_a_handful_of_queries_a_tick() -> None:
         clock, commons = ManualClock(T + 200), Commons()
         sinks = {name: RecordingSink() for name in names}
         runs = [Run(source(server.url, clock, name, commons, backfill=60.0), clock, sinks[name]) for name in names]
-        await eventually(lambda: all(sink.looks for sink in sinks.values()), within=30)
+        await eventually(lambda: all(sink.looks for sink in sinks.values()), within=100)
         at_start = len(server.asked)
         for tick in range(3):
             server.asked.clear()
             looks = sinks[names[-1]].looks
             await clock.advance(10)
-            await eventually(lambda: sinks[names[-1]].looks > looks, within=30)  # noqa: B023  asked at once
+            await eventually(lambda: sinks[names[-1]].looks > looks, within=100)  # noqa: B023  asked at once
             assert len(server.asked) <= 10, f"tick {tick}"
             assert max(map(len, server.asked)) < 16_000
         for run in runs:

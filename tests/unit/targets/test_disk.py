@@ -41,6 +41,7 @@ async def test_a_change_that_was_given_up_learns_it_before_it_takes_effect() -> 
 
     with pytest.raises(Temporary, match=r"0\.2 s"):
         await disk.change(change)
+    disk._within = 30.0
     release.set()
     await idle(disk)
     assert done == []
@@ -59,6 +60,7 @@ async def test_a_result_that_comes_too_late_is_taken_back() -> None:
 
     with pytest.raises(Temporary):
         await disk.run(open_late, taken_back.append)
+    disk._within = 30.0
     release.set()
     await idle(disk)
     assert taken_back == ["opened"]

@@ -18,6 +18,7 @@ from rollbackd.targets.git_mirror import Mirror
 from rollbackd.targets.git_program import Git
 from rollbackd.targets.process import Finished
 from tests.support.repository import Repository
+from tests.support.waiting import eventually
 from tests.unit.targets.making import Make, making
 
 pytestmark = pytest.mark.needs("git")
@@ -331,7 +332,7 @@ async def test_a_server_that_hangs_is_given_up_in_time(make: Make, repository: R
     await target.current()
     with pytest.raises(Temporary, match="within 5 s"):
         await revert(target, good, bad)
-    assert has_ended(int((tmp_path / "pid").read_text()))
+    await eventually(lambda: has_ended(int((tmp_path / "pid").read_text())))
 
 
 class Crash(BaseException):

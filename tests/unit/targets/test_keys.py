@@ -130,7 +130,7 @@ def test_the_file_stays_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    one = Disk("test", within=0.2)
+    one = Disk("test", within=30.0)
     yield one
     one.close()
 
@@ -156,9 +156,11 @@ async def test_a_lock_that_hangs_is_left_after_a_while_and_let_go_once_it_comes(
 
     with monkeypatch.context() as patch:
         patch.setattr("rollbackd.targets.keys.fcntl", SimpleNamespace(flock=hang, LOCK_EX=2, LOCK_NB=4))
+        patch.setattr(disk, "_within", 0.2)
         with pytest.raises(Temporary, match=r"did not answer within 0\.2 s"):
             async with keys.exclusive(disk):
                 pass
+        patch.setattr(disk, "_within", 30.0)
         answer.set()
         await disk.run(lambda: None)
     async with keys.exclusive(disk):

@@ -21,12 +21,16 @@ async def ran(command: str | tuple[str, ...], within: float = 10.0, **environmen
     return await Commands(environment).run("it", command, within)
 
 
+def written(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 async def too_slow(command: str, pid: Path) -> int:
     """Run what never ends, for as long as the machine needs to come to where it writes that process id."""
     for within in (0.5, 2.0, 8.0, 32.0):
         with pytest.raises(TooSlow):
             await ran(command, within)
-        if pid.exists() and (told := pid.read_text()):
+        if told := written(pid):
             return int(told)
     raise AssertionError(f"{command} does not come so far")
 
@@ -132,7 +136,7 @@ async def test_cancelling_while_the_command_is_being_started_ends_its_children_t
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    pid = child.read_text() if child.exists() else ""
+    pid = written(child)
     await eventually(lambda: not pid or not alive(int(pid)))
 
 
@@ -142,7 +146,7 @@ async def test_a_child_that_holds_the_output_does_not_hold_us(tmp_path: Path) ->
     finished = await ran(f"sleep 30 & echo $! > {tmp_path}/child; echo started")
     pid = int((tmp_path / "child").read_text())
     try:
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25
         assert finished.output == "started\n"
         assert alive(pid), "what a restart started must go on"
     finally:

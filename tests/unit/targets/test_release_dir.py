@@ -8,7 +8,6 @@ import os
 import struct
 import threading
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -84,7 +83,7 @@ async def test_a_revision_that_is_no_file_of_the_release_is_left_out(make: Make,
         revision.mkdir()
     else:
         revision.symlink_to(world / "elsewhere")
-    current = await asyncio.wait_for(make().current(), 5)
+    current = await asyncio.wait_for(make().current(), 30)
     assert current is not None
     assert current.commit is None
 
@@ -313,10 +312,12 @@ async def test_a_revert_that_was_given_up_never_switches_the_link_later(
         begin(keys, order, at, mark)
 
     monkeypatch.setattr(SpentKeys, "begin", begin_late)
-    monkeypatch.setattr("rollbackd.targets.release_dir.Disk", partial(Disk, within=0.2))
+    disk = Disk("checkout", within=0.2)
+    monkeypatch.setattr("rollbackd.targets.release_dir.Disk", lambda _name: disk)
     target = make(restart="touch restarted")
     with pytest.raises(Temporary, match="did not answer"):
         await target.revert(ORDER)
+    disk._within = 30.0
     answer.set()
     assert [release.version for release in await target.history()] == ["v3", "v2", "v1"], "the thread is done with it"
     assert text_of(world) == "releases/v2"
