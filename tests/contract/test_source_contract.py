@@ -18,7 +18,7 @@ from tests.contract.sources import FAR_SIDES, SECRET, FarSide, build
 from tests.support.clock import ManualClock
 from tests.support.servers import Run, running
 from tests.support.sink import RecordingSink
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 MANY_LOOKS = 20
 """After so many looks a source must have noticed what changed."""
@@ -193,11 +193,12 @@ async def test_it_waits_while_the_queue_is_full(name: str, far_side: FarSide) ->
         told = len(sink.events)
         sink.hold()
         await far_side.happen()
-        for _ in range(MANY_LOOKS):
-            if sink.waiting:
-                break
+
+        async def has_been_seen() -> bool:
             await clock.advance(far_side.interval)
-            await asyncio.sleep(0.02)
+            return sink.waiting > 0
+
+        await eventually_async(has_been_seen)
         assert sink.waiting == 1
         asked = far_side.asked()
         for _ in range(3):

@@ -22,7 +22,7 @@ from rollbackd.sources.syslog import ADAPTER, POLL_S, SyslogConfig
 from tests.support.clock import ManualClock
 from tests.support.servers import Run, running
 from tests.support.sink import RecordingSink
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 
 class Here:
@@ -53,11 +53,12 @@ def here(unused_udp_port: int, unused_tcp_port: int) -> Here:
 
 async def polled(run: Run, sink: RecordingSink, count: int) -> list[tuple[str, str]]:
     """Level and message of the first so many records, as soon as they are over."""
-    for _ in range(200):
+
+    async def over() -> bool:
         await run.after(POLL_S)
-        if len(sink.events) >= count:
-            break
-        await asyncio.sleep(0.01)
+        return len(sink.events) >= count
+
+    await eventually_async(over)
     return [(event.level, event.message) for event in sink.of(Log)]
 
 
