@@ -69,6 +69,16 @@ async def happens(run: Run, far_side: FarSide, sink: RecordingSink) -> None:
     assert await comes_true(run, far_side, lambda: len(sink.events) > before), f"no event after {MANY_LOOKS} looks"
 
 
+async def is_held_up(clock: ManualClock, far_side: FarSide, sink: RecordingSink) -> None:
+    """Look until the source waits for room, however long its looks take."""
+
+    async def waits() -> bool:
+        await clock.advance(far_side.interval)
+        return sink.waiting > 0
+
+    await eventually_async(waits)
+
+
 def held_open() -> list[str]:
     """The files and sockets of this process."""
     found = []
@@ -163,9 +173,7 @@ async def test_it_cancels_at_once_and_leaves_nothing_open(name: str, far_side: F
         elif moment == "while the queue is full":
             sink.hold()
             await far_side.happen()
-            await clock.advance(far_side.interval)
-            await clock.advance(far_side.interval)
-            await eventually(lambda: sink.waiting)
+            await is_held_up(clock, far_side, sink)
         run.task.cancel()
         await asyncio.wait([run.task], timeout=20)
         assert run.task.cancelled()
@@ -193,12 +201,7 @@ async def test_it_waits_while_the_queue_is_full(name: str, far_side: FarSide) ->
         told = len(sink.events)
         sink.hold()
         await far_side.happen()
-
-        async def has_been_seen() -> bool:
-            await clock.advance(far_side.interval)
-            return sink.waiting > 0
-
-        await eventually_async(has_been_seen)
+        await is_held_up(clock, far_side, sink)
         assert sink.waiting == 1
         asked = far_side.asked()
         for _ in range(3):
