@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import ModuleType
 from typing import Annotated, Literal, Self
 
@@ -167,12 +168,18 @@ class Probe:
         """The host's address, looked up apart from the check: a resolver that hangs is not a service that is down."""
         if not self._url.host:
             return None
+        with suppress(ValueError):
+            ipaddress.ip_address(self._url.host)
+            return self._url.host  # a look-up would wait for a thread, and may wait long on a busy machine
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 found = await loop.getaddrinfo(self._url.host, self._url.port, type=socket.SOCK_STREAM)
             return str(found[0][4][0])
-        except (socket.gaierror, TimeoutError):
+        except TimeoutError:
+            message = f"the host name of {masked(self._url)} was not resolved within {self._timeout:g} s"
+            raise Unreachable(message, own_fault=True) from None
+        except socket.gaierror:
             raise Unreachable(f"the host name of {masked(self._url)} cannot be resolved", own_fault=True) from None
 
     async def _check(self, http: HttpClient, address: str | None) -> bool:

@@ -136,6 +136,26 @@ async def test_a_port_that_lets_nobody_in_is_evidence() -> None:
                 waiting.close()
 
 
+@pytest.fixture
+async def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name is resolved, nor refused."""
+
+    async def wait(*_arguments: object, **_options: object) -> object:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", wait)
+
+
+@pytest.mark.usefixtures("hanging_resolver")
+async def test_an_address_needs_no_resolver(server: Server) -> None:
+    assert await outcome(server.url("/healthz"))
+
+
+@pytest.mark.usefixtures("hanging_resolver")
+async def test_a_resolver_that_hangs_is_a_gap_of_its_own() -> None:
+    assert "was not resolved within 0.05 s" in await gap("http://shop.test/", timeout=0.05)
+
+
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/", "tcp://no-such-host.invalid:80"])
 async def test_a_name_that_does_not_resolve_is_a_gap(url: str) -> None:
     assert "the host name of" in await gap(url)
