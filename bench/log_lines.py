@@ -205,7 +205,8 @@ def peer(log: Path, written: Written, output: Path) -> float:
     program = log.with_name("count.mtail")
     program.write_text(PROGRAM)
     # it listens even so, on a port of its own choice where another mtail may run, and writes a log of itself
-    quietly = ["--one_shot", "--address=127.0.0.1", "--port=0", f"--log_dir={log.parent}"]
+    (own_logs := log.parent / "mtail").mkdir(exist_ok=True)
+    quietly = ["--one_shot", "--address=127.0.0.1", "--port=0", f"--log_dir={own_logs}"]
     took = run([shutil.which("mtail") or "mtail", *quietly, f"--progs={program}", f"--logs={log}"], output)
     counted = dict(_counters(output.read_text()))
     if (counted.get("errors", 0), counted.get("warnings", 0)) != (written.errors, written.warnings):
