@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from types import ModuleType
 from typing import Annotated, Literal, Self
 
@@ -73,6 +73,15 @@ def _fits_its_module(url: URL) -> None:
             raise ValueError(fault)
     elif len(url.raw_path) > MAX_GRPC_SERVICE:
         raise ValueError(f"the name of a gRPC service has at most {MAX_GRPC_SERVICE - 1} characters")
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is one without a name in it; the interface behind `%` is a name, which may be gone."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def _optional(scheme: str) -> ModuleType:
@@ -168,8 +177,7 @@ class Probe:
         """The host's address, looked up apart from the check: a resolver that hangs is not a service that is down."""
         if not self._url.host:
             return None
-        with suppress(ValueError):
-            ipaddress.ip_address(self._url.host)
+        if _is_address(self._url.host):
             return self._url.host  # a look-up would wait for a thread, and may wait long on a busy machine
         loop = asyncio.get_running_loop()
         try:

@@ -125,12 +125,12 @@ class Gate:
         theirs = [(handler, one) for handler, one in staying if one.peer == greediest]
         leaving = self._expendable(theirs)
         if leaving is None:
-            if peer == greediest or not theirs:
+            if peer == greediest:
                 self._turned_away = peer, _now() + _LOOK_AGAIN_S
                 return False
             leaving = theirs[0]
         if len(self._connections) >= self._most + self._most // 2:
-            next(one for one in self._connections.values() if one.asked).transport.abort()
+            self._break_off()
         self._ask(*leaving)
         return True
 
@@ -144,6 +144,14 @@ class Gate:
                 if one.busy is busy and now - one.since >= limit:
                     return handler, one
         return None
+
+    def _break_off(self) -> None:
+        """Wait no longer for the one that was asked first."""
+        for handler, one in self._connections.items():
+            if one.asked:
+                one.transport.abort()
+                del self._connections[handler]  # it ends in the next turn of the loop, and others come in this one
+                return
 
     def _ask(self, handler: RequestHandler, one: _Connection) -> None:
         one.asked = True

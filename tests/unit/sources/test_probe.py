@@ -156,7 +156,15 @@ async def test_a_resolver_that_hangs_is_a_gap_of_its_own() -> None:
     assert "was not resolved within 0.05 s" in await gap("http://shop.test/", timeout=0.05)
 
 
-@pytest.mark.parametrize("url", ["http://no-such-host.invalid/", "tcp://no-such-host.invalid:80"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://no-such-host.invalid/",
+        "tcp://no-such-host.invalid:80",
+        "tcp://[fe80::1%25gone9]:80",
+        "http://[fe80::1%25gone9]/",
+    ],
+)
 async def test_a_name_that_does_not_resolve_is_a_gap(url: str) -> None:
     assert "the host name of" in await gap(url)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 
@@ -137,6 +138,44 @@ async def test_many_requests_that_never_end_shut_nobody_out(crowd: Crowd) -> Non
     endless = [await crowd.asks_slowly() for _ in range(60)]
     assert await crowd.answers()
     await eventually(lambda: left(endless) <= 12)
+
+
+class Line(asyncio.Transport):
+    """A connection from an address, whose end takes until the next turn of the event loop."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1), "socket": self})
+        self.aborted = False
+
+    family = socket.AF_UNIX  # aiohttp sets no option of TCP then
+
+    def setsockopt(self, *_option: object) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        pass  # what was asked of it is still under way
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        pass
+
+
+async def test_many_that_come_in_one_turn_of_the_loop_are_bounded_too() -> None:
+    gate = Gate(8, idle_s=0.0)
+    protocol = gate.protocol(web.Server(lambda _request: asyncio.sleep(0, web.Response())))
+    lines = [Line(f"192.0.2.{n}") for n in range(100)]
+    for line in lines:
+        protocol().connection_made(line)
+    assert sum(not line.aborted for line in lines) <= 12
+    assert not lines[-1].aborted
 
 
 async def test_what_is_being_served_is_not_broken_off_for_more_of_the_same_address(

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from rollbackd.targets.base import Target
-from rollbackd.targets.docker import ADAPTER
 from tests.support.containers import Shop
-from tests.unit.targets.making import Make, making
+from tests.unit.targets.making import Make, version
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-async def make(tmp_path: Path, shop: Shop) -> AsyncIterator[Make]:
-    usual: dict[str, object] = {"container": shop.name, "host": shop.engine.host, "stable_for": 0.1}
-    async with making(ADAPTER, usual, tmp_path / "state") as made:
-        yield made
-
-
-async def version(target: Target) -> str | None:
-    release = await target.current()
-    return release.version if release is not None else None
 
 
 @pytest.mark.parametrize(

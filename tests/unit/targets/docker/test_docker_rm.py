@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from rollbackd.errors import Conflict
-from rollbackd.targets.base import RevertOrder, Target
-from rollbackd.targets.docker import ADAPTER
+from rollbackd.targets.base import Target
 from tests.support.containers import Shop
 from tests.support.waiting import eventually_async
-from tests.unit.targets.making import Make, making
+from tests.unit.targets.making import ORDER, Make, version
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
-ORDER = RevertOrder(to="v1", expect="v2", key="rollback-checkout-v2-1")
-
-
-@pytest.fixture
-async def make(tmp_path: Path, shop: Shop) -> AsyncIterator[Make]:
-    usual: dict[str, object] = {"container": shop.name, "host": shop.engine.host, "stable_for": 0.1}
-    async with making(ADAPTER, usual, tmp_path / "state") as made:
-        yield made
-
-
-async def version(target: Target) -> str | None:
-    release = await target.current()
-    return release.version if release is not None else None
 
 
 async def test_one_that_runs_is_reverted_as_any_other(make: Make, shop: Shop) -> None:
