@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -218,6 +219,12 @@ async def test_who_resumes_what_was_aborted_is_left_alone(
         await insisting(target, ORDER)
 
 
+def turned(rollout: Any) -> datetime:
+    """When its condition Progressing changed last."""
+    (at,) = [one["lastTransitionTime"] for one in rollout["status"]["conditions"] if one["type"] == "Progressing"]
+    return datetime.fromisoformat(at)
+
+
 async def test_who_resumes_what_was_aborted_is_left_alone_after_a_death_as_well(
     opens: Opens, targets: Targets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +232,7 @@ async def test_who_resumes_what_was_aborted_is_left_alone_after_a_death_as_well(
     await rollout.promoted("v1")
     await rollout.deploy("v2")
     await rollout.reaches("Paused", "v2")
-    patch = Api.patch
+    patch, paused = Api.patch, turned(await rollout.get())
 
     async def dies(self: Api, path: str, *arguments: Any) -> bytes:
         if (await rollout.get())["status"].get("abort"):
@@ -237,6 +244,7 @@ async def test_who_resumes_what_was_aborted_is_left_alone_after_a_death_as_well(
         with pytest.raises(Killed):
             await insisting(targets("rollout"), ORDER)
     await rollout.reaches("Degraded", "v2")
+    await eventually(lambda: datetime.now(UTC) >= paused + timedelta(seconds=1))  # moments are told in whole seconds
     await rollout.patch({"status": {"abort": False}}, "/status")
     await rollout.reaches("Paused", "v2")
     with pytest.raises(Conflict, match="somebody resumed"):
