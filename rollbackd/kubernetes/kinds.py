@@ -108,7 +108,7 @@ def progress_of_rollout(workload: Workload) -> Progress:
 
 
 def partition(workload: Workload) -> int:
-    """The ordinal from which on a StatefulSet's pods are updated."""
+    """How many of a StatefulSet's pods, counted from the lowest ordinal, are not updated."""
     rolling = workload.spec.update_strategy.rolling_update
     return rolling.partition if rolling is not None else 0
 
@@ -119,10 +119,13 @@ def every(_workload: Workload, _pod: Pod) -> bool:
 
 
 def not_below_partition(workload: Workload, pod: Pod) -> bool:
-    """Pods below the partition stay as they are."""
+    """Pods below the partition stay as they are; it is counted from where the ordinals start.
+
+    Source: kubernetes, pkg/controller/statefulset/stateful_set_utils.go (newVersionedStatefulSetPod).
+    """
     number = pod.metadata.name.rpartition("-")[2]
     ordinal = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else float("inf")
-    return ordinal >= partition(workload)
+    return ordinal >= workload.spec.ordinals.start + partition(workload)
 
 
 def with_traffic(workload: Workload, pod: Pod) -> bool:

@@ -22,6 +22,12 @@ class UpdateStrategy(msgspec.Struct, frozen=True, rename="camel"):
     rolling_update: RollingUpdate | None = None
 
 
+class Ordinals(msgspec.Struct, frozen=True):
+    """How a StatefulSet numbers its pods: from `start` on."""
+
+    start: int = 0
+
+
 class Canary(msgspec.Struct, frozen=True, rename="camel"):
     """How a Rollout goes step by step. `traffic_routing` is there where a mesh or ingress leads the traffic."""
 
@@ -51,7 +57,8 @@ class WorkloadRef(msgspec.Struct, frozen=True, rename="camel"):
 class WorkloadSpec(msgspec.Struct, frozen=True, rename="camel"):
     """The spec of a workload. `template` is kept as it came, to be put back as it came.
 
-    `strategy` and `workload_ref` are a Rollout's alone; a Deployment's strategy has other fields.
+    `strategy` and `workload_ref` are a Rollout's alone; a Deployment's strategy has other fields. `ordinals` are a
+    StatefulSet's alone.
     """
 
     template: msgspec.Raw = msgspec.Raw(b"{}")
@@ -59,6 +66,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True, rename="camel"):
     replicas: int = 1
     paused: bool = False
     update_strategy: UpdateStrategy = UpdateStrategy()
+    ordinals: Ordinals = Ordinals()
     strategy: Strategy = Strategy()
     workload_ref: WorkloadRef | None = None
 

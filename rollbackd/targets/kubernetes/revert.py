@@ -7,7 +7,7 @@ Source of what is put back: kubectl, pkg/polymorphichelpers/rollback.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
@@ -197,17 +197,18 @@ class Reverter:
 
     async def _delete_stuck(self, to: Revision) -> None:
         workload = await self._taken_up(to)
-        for pod in await self._stuck(workload, to):
+        for pod in self._unready(workload, await self._view.pods(workload, ()), to):
             await self._delete(pod)
 
     async def unblock(self, look: Look) -> None:
         """A pod that was ready when the old revision was put back may break before its turn, and then block it."""
         if not self.completes:
             return
-        stuck = await self._stuck(look.workload, look.current)
+        pods = await self._view.pods(look.workload, ())
+        stuck = self._unready(look.workload, pods, look.current)
         self._seen_to &= {pod.metadata.uid for pod in stuck}
         for pod in stuck:
-            if pod.metadata.uid in self._seen_to or not self._view.kind.counts(look.workload, pod):
+            if pod.metadata.uid in self._seen_to:
                 continue
             with suppress(Stale):  # it has changed: perhaps it is well again
                 try:
@@ -216,10 +217,10 @@ class Reverter:
                     log.warning("stuck_pod_stays", service=self._service, pod=pod.metadata.name, error=str(error))
                 self._seen_to.add(pod.metadata.uid)
 
-    async def _stuck(self, workload: Workload, to: Revision) -> list[Pod]:
-        """Those of other revisions that are not ready, and that nobody deletes yet."""
-        pods = [pod for pod in await self._view.pods(workload, ()) if not self._view.is_of(pod, to)]
-        return [pod for pod in pods if not pod.ready and pod.metadata.deletion_timestamp is None]
+    def _unready(self, workload: Workload, pods: Sequence[Pod], to: Revision) -> list[Pod]:
+        """Those of other revisions that have to be replaced, are not ready, and that nobody deletes yet."""
+        meant = [pod for pod in pods if self._view.kind.counts(workload, pod) and not self._view.is_of(pod, to)]
+        return [pod for pod in meant if not pod.ready and pod.metadata.deletion_timestamp is None]
 
     async def _taken_up(self, to: Revision) -> Workload:
         """The workload once its controller knows what was put back: before, it would make the same broken pod again."""
