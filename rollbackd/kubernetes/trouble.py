@@ -41,6 +41,18 @@ def troubles(pod: Pod, now: float, not_ready_after: float) -> set[Trouble]:
     return found
 
 
+def stuck(pod: Pod, now: float, not_ready_after: float) -> bool:
+    """Whether it is not ready and will hardly be so by itself: a container cannot start, or it takes too long for that.
+
+    Too long are `not_ready_after` seconds at `now`. One that is not ready for a moment may be well again in the next.
+    """
+    if pod.ready:
+        return False
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    waiting = [status.state.waiting.reason for status in statuses if status.state.waiting is not None]
+    return any(reason in _WAITING for reason in waiting) or _unready_for(pod, now) >= not_ready_after
+
+
 def _of_container(status: ContainerStatus, now: float) -> Iterator[Trouble]:
     if status.state.waiting is not None and (trouble := _WAITING.get(status.state.waiting.reason)) is not None:
         yield trouble

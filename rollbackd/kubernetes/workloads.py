@@ -57,8 +57,8 @@ class WorkloadRef(msgspec.Struct, frozen=True, rename="camel"):
 class WorkloadSpec(msgspec.Struct, frozen=True, rename="camel"):
     """The spec of a workload. `template` is kept as it came, to be put back as it came.
 
-    `strategy` and `workload_ref` are a Rollout's alone; a Deployment's strategy has other fields. `ordinals` are a
-    StatefulSet's alone.
+    `strategy` and `workload_ref` are a Rollout's alone; a Deployment's strategy has other fields. `ordinals` and
+    `pod_management_policy` are a StatefulSet's alone.
     """
 
     template: msgspec.Raw = msgspec.Raw(b"{}")
@@ -67,6 +67,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True, rename="camel"):
     paused: bool = False
     update_strategy: UpdateStrategy = UpdateStrategy()
     ordinals: Ordinals = Ordinals()
+    pod_management_policy: str = "OrderedReady"
     strategy: Strategy = Strategy()
     workload_ref: WorkloadRef | None = None
 

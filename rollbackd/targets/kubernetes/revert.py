@@ -21,6 +21,7 @@ from rollbackd.kubernetes.kinds import DEPLOYMENT, STATEFUL_SET
 from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.pods import Pod
 from rollbackd.kubernetes.revisions import Revision
+from rollbackd.kubernetes.trouble import stuck
 from rollbackd.kubernetes.workloads import Workload
 from rollbackd.targets.base import RevertOrder
 from rollbackd.targets.kubernetes.noted import spent, with_key
@@ -33,6 +34,11 @@ ATTEMPTS = 10
 """How often a change is worked out anew because somebody else was faster; status updates are, all the time."""
 TAKEN_UP_S = 30.0
 """How long a StatefulSet's controller may take to see what was put back."""
+STUCK_AFTER_S = 30.0
+"""How long a pod may be unready, once the old revision is put back, before it counts as blocking that.
+
+A readiness probe looks every ten seconds, unless told otherwise: a pod that is well again has three to show it.
+"""
 
 STAY = frozenset(
     {
@@ -201,21 +207,39 @@ class Reverter:
             await self._delete(pod)
 
     async def unblock(self, look: Look) -> None:
-        """A pod that was ready when the old revision was put back may break before its turn, and then block it."""
-        if not self.completes:
+        """A pod that was ready when the old revision was put back may break before its turn, and then block it.
+
+        Whoever looks again and again must not take down a service that goes back well: one pod a look, after a while
+        of being unready, and none while another is on its way.
+        """
+        if not self.completes or look.workload.spec.pod_management_policy == "Parallel":
             return
         pods = await self._view.pods(look.workload, ())
-        stuck = self._unready(look.workload, pods, look.current)
-        self._seen_to &= {pod.metadata.uid for pod in stuck}
-        for pod in stuck:
-            if pod.metadata.uid in self._seen_to:
-                continue
-            with suppress(Stale):  # it has changed: perhaps it is well again
-                try:
-                    await self._delete(pod)
-                except Forbidden as error:
-                    log.warning("stuck_pod_stays", service=self._service, pod=pod.metadata.name, error=str(error))
-                self._seen_to.add(pod.metadata.uid)
+        self._seen_to &= {pod.metadata.uid for pod in pods}
+        if any(self._on_its_way(pod, look.current) for pod in pods):
+            return
+        unready = self._unready(look.workload, pods, look.current)
+        blocking = [pod for pod in unready if stuck(pod, self._clock.now(), STUCK_AFTER_S)]
+        left = [pod for pod in blocking if pod.metadata.uid not in self._seen_to]
+        if left and await self._still_as_in(look):
+            await self._see_to(left[0])
+
+    def _on_its_way(self, pod: Pod, to: Revision) -> bool:
+        """Whether the controller waits for this pod anyway."""
+        return pod.metadata.deletion_timestamp is not None or (self._view.is_of(pod, to) and not pod.ready)
+
+    async def _still_as_in(self, look: Look) -> bool:
+        """Whether nobody deployed since: a pod that only starts may be one of a newer release."""
+        now, before = await self._view.workload(), look.workload
+        return now is not None and _spec_of(now) == _spec_of(before)
+
+    async def _see_to(self, pod: Pod) -> None:
+        with suppress(Stale):  # it has changed: perhaps it is well again
+            try:
+                await self._delete(pod)
+            except Forbidden as error:
+                log.warning("stuck_pod_stays", service=self._service, pod=pod.metadata.name, error=str(error))
+            self._seen_to.add(pod.metadata.uid)
 
     def _unready(self, workload: Workload, pods: Sequence[Pod], to: Revision) -> list[Pod]:
         """Those of other revisions that have to be replaced, are not ready, and that nobody deletes yet."""
@@ -246,3 +270,8 @@ class Reverter:
 
 def _paused(value: bool) -> tuple[Mapping[str, object], ...]:
     return ({"op": "add", "path": "/spec/paused", "value": value},)
+
+
+def _spec_of(workload: Workload) -> tuple[str, int, str]:
+    """Which spec it has, and what its controller made of that."""
+    return workload.metadata.uid, workload.metadata.generation, workload.status.update_revision

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,44 @@ async def _has_broken_pod(shop: Shop) -> bool:
 async def test_a_pod_of_a_stateful_set_that_breaks_during_the_revert_does_not_block_it(
     shop: Shop, targets: Targets
 ) -> None:
-    """It was ready when the revert was accepted, and its turn had not come."""
+    """It was ready when the revert was accepted, and its turn had not come. What flaps for a moment is left alone."""
     target = targets("statefulset")
     await shop.deploy("v1", "statefulset")
     await shop.rolled_out(target, "v1")
     await shop.deploy("v2", "statefulset")
     await shop.rolled_out(target, "v2")
     shop.kubelet.starts_after = 2.0
-    pods = f"/api/v1/namespaces/{shop.namespace}/pods"
-    bad = await shop.admin("GET", f"{pods}/checkout-0")
     with capture_logs() as logs:
         await target.revert(ORDER)
-        conditions = [one | {"status": "False"} for one in bad["status"]["conditions"]]
-        await shop.admin("PATCH", f"{pods}/checkout-0/status", {"status": {"conditions": conditions}})
+        await _unready(shop, "checkout-0", since=0.0)
+        await eventually_async(lambda: _nothing_moves(shop, beside="checkout-0"), within=60)
+        for _ in range(5):
+            assert not await target.settled("v1")
+        assert not [line for line in logs if line["event"] == "stuck_pod_deleted"], "it may be well again"
+        await _unready(shop, "checkout-0", since=60.0)
         await settled(target, "v1")
     deleted = [line["pod"] for line in logs if line["event"] == "stuck_pod_deleted"]
     assert deleted == ["checkout-0"], "once, and no pod of the good release"
+
+
+async def _unready(shop: Shop, name: str, since: float) -> None:
+    """Its readiness probe fails, since so many seconds."""
+    at = (datetime.now(UTC) - timedelta(seconds=since)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = [{"type": "Ready", "status": "False", "lastTransitionTime": at}]
+    place = f"/api/v1/namespaces/{shop.namespace}/pods/{name}/status"
+    await shop.admin("PATCH", place, {"status": {"conditions": conditions}})
+
+
+async def _nothing_moves(shop: Shop, beside: str) -> bool:
+    """Whether all other pods are ready: those that the controller had begun to replace before it was blocked."""
+    pods = (await shop.admin("GET", f"/api/v1/namespaces/{shop.namespace}/pods"))["items"]
+    others = [pod for pod in pods if pod["metadata"]["name"] != beside]
+    ready = [_conditions(pod).get("Ready") == "True" for pod in others]
+    return all(ready) and not any("deletionTimestamp" in pod["metadata"] for pod in others)
+
+
+def _conditions(pod: Any) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
 
 
 async def test_replicas_that_somebody_scaled_stay(shop: Shop, targets: Targets) -> None:

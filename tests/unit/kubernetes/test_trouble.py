@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from rollbackd.kubernetes.pods import Pod
-from rollbackd.kubernetes.trouble import RECENT_S, troubles
+from rollbackd.kubernetes.trouble import RECENT_S, stuck, troubles
 
 NOW = 1_700_000_000.0
 
@@ -60,3 +60,21 @@ def test_a_pod_that_is_being_deleted_is_in_no_trouble() -> None:
     one = pod(waiting("CrashLoopBackOff"))
     gone = msgspec.structs.replace(one.metadata, deletion_timestamp=datetime.now(UTC))
     assert troubles(msgspec.structs.replace(one, metadata=gone), NOW, 120) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "blocks"),
+    [
+        (pod(since=29), False),
+        (pod(since=30), True),
+        (pod(since=29, phase="Pending"), False),
+        (pod(conditions=[], phase="Pending"), True),
+        (pod(since=1000, ready=True), False),
+        (pod(waiting("CrashLoopBackOff")), True),
+        (pod(initContainerStatuses=[waiting("ImagePullBackOff")]), True),
+        (pod(waiting("PodInitializing")), False),
+        (pod(ended(5, restarts=1, reason="OOMKilled")), False),
+    ],
+)
+def test_a_pod_is_stuck_when_it_does_not_become_ready_by_itself(one: Pod, blocks: bool) -> None:
+    assert stuck(one, NOW, 30) is blocks
