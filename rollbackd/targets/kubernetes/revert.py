@@ -16,7 +16,7 @@ import structlog
 
 from rollbackd.aiokit import Clock
 from rollbackd.errors import Conflict, Permanent, Temporary
-from rollbackd.kubernetes.api import Forbidden, NotThere, Stale
+from rollbackd.kubernetes.api import NotThere, Stale
 from rollbackd.kubernetes.kinds import DEPLOYMENT, STATEFUL_SET
 from rollbackd.kubernetes.objects import read
 from rollbackd.kubernetes.pods import Pod
@@ -237,7 +237,7 @@ class Reverter:
         with suppress(Stale):  # it has changed: perhaps it is well again
             try:
                 await self._delete(pod)
-            except Forbidden as error:
+            except Permanent as error:  # the rollback may well succeed without
                 log.warning("stuck_pod_stays", service=self._service, pod=pod.metadata.name, error=str(error))
             self._seen_to.add(pod.metadata.uid)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from tests.support.kube_server import status
 from tests.unit.targets.kube_shop import ORDER
 from tests.unit.targets.kube_stateful_set import StatefulSet, opened
 
@@ -111,3 +113,23 @@ async def test_a_pod_of_a_release_that_somebody_deploys_meanwhile_is_left_alone(
     shop.server.misbehave = deploys
     assert not await shop.make().settled("v1")
     assert (shop.pods, shop.deletes) == (["checkout-0"], [])
+
+
+@pytest.mark.parametrize("code", [400, 403, 422])
+async def test_a_pod_that_may_not_be_deleted_is_told_once_and_the_revert_goes_on(shop: StatefulSet, code: int) -> None:
+    """As where an admission webhook refuses it."""
+    shop.deploy("v1")
+    shop.pod(0, "v2", unready=60.0)
+    shop.pod(1, "v2", unready=60.0)
+
+    async def refuses(request: web.Request) -> web.StreamResponse | None:
+        return status(code, "Invalid", "no") if (request.method, request.path[-1]) == ("DELETE", "0") else None
+
+    shop.server.misbehave = refuses
+    target = shop.make()
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert not await target.settled("v1")
+    assert shop.deletes == ["checkout-0", "checkout-1"]
+    (told,) = [line for line in logs if line["event"] == "stuck_pod_stays"]
+    assert (told["pod"], f"({code})" in told["error"]) == ("checkout-0", True)
