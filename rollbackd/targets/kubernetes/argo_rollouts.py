@@ -52,6 +52,8 @@ class Undo:
         self._view, self._clock, self._service = view, clock, service
         self.completes = steps == "skip"
         self.by_hand = "promote the Rollout fully"
+        self._noted = self._aborted = ""
+        """The keys of the orders whose abort was noted last by this object, and carried out."""
 
     async def problems(self, look: Look, _to: str) -> list[str]:
         """That its template is kept elsewhere, and the rights that a revert needs and we lack."""
@@ -79,21 +81,19 @@ class Undo:
 
     async def carry_out(self, order: RevertOrder) -> None:
         """Go on from wherever the order is."""
-        noted = aborted = False
         for _ in range(ATTEMPTS):
             look = await self._view.look_to_revert(self._clock)
-            before = _aborting(look.workload, order) if not noted else None
-            turned = before is not None and before.turned != _turned(look.workload)
-            if (aborted or turned) and look.version == order.expect and not look.workload.status.abort:
+            if self._noted == order.key and look.workload.status.abort:
+                self._aborted = order.key  # whose answer may have been lost
+            if self._resumed(order, look):
                 raise Conflict(f"somebody resumed the rollout of {order.expect} that this revert had aborted")
             step = judge(order, look, going=_on_its_way(look.workload))
             for problem in _kept_elsewhere(look.workload):
                 raise Permanent(problem)
             try:
                 if step is Step.PAUSE:
-                    look, noted = await self._note(order, look), True
-                    look = await self._abort(order, look)
-                    step, aborted = Step.SWITCH, True
+                    look = await self._abort(order, await self._note(order, look))
+                    step = Step.SWITCH
                 await self._put_back(step, order, look)
             except Stale:
                 continue
@@ -101,14 +101,27 @@ class Undo:
             return
         raise Temporary(f"{await self._view.what()} changes faster than it can be reverted")
 
+    def _resumed(self, order: RevertOrder, look: Look) -> bool:
+        """Whether this order's abort was taken back by somebody.
+
+        Who knows what came of the abort goes by that. Only after a death is it told by the note, for a rollout also
+        turns by itself, as where a timed step ends.
+        """
+        if look.version != order.expect or look.workload.status.abort:
+            return False
+        before = _aborting(look.workload, order) if self._noted != order.key else None
+        return self._aborted == order.key or (before is not None and before.turned != _turned(look.workload))
+
     async def _note(self, order: RevertOrder, look: Look) -> Look:
         """What we are about to do, so that who goes on after our death knows when somebody did something else since."""
+        self._noted = order.key  # sent or not: nothing is aborted yet
         note = msgspec.json.encode(Aborting(order.key, _turned(look.workload))).decode()
         notes = {**look.workload.metadata.annotations, ABORTING: note}
         return replace(look, workload=await self._patch(look.workload, [_add("/metadata/annotations", value=notes)]))
 
     async def _abort(self, order: RevertOrder, look: Look) -> Look:
         after = await self._patch(look.workload, [_add("/status/abort", value=True)], part="/status")
+        self._aborted = order.key
         log.info("rollout_aborted", service=self._service, version=order.expect)
         # what was aborted is what was looked at, since nobody changed it in between
         return replace(look, workload=after)

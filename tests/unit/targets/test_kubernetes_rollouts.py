@@ -187,6 +187,58 @@ async def test_who_resumes_or_promotes_what_was_aborted_is_left_alone_after_a_de
     assert "io.rollbackd/aborting" not in rollout.found["metadata"]["annotations"]
 
 
+async def test_a_step_that_ends_before_the_abort_is_tried_again_is_nobody(rollout: Rollout) -> None:
+    """The abort is noted and not carried out; what turned the rollout since is its own step."""
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    refuses = True
+
+    async def overloaded(request: web.Request) -> web.StreamResponse | None:
+        return status(503, "ServiceUnavailable", "no") if refuses and request.path.endswith("/status") else None
+
+    rollout.server.misbehave = overloaded
+    target = rollout.make()
+    with pytest.raises(Temporary):
+        await target.revert(ORDER)
+    turned = {"type": "Progressing", "status": "True", "lastTransitionTime": "2026-01-01T01:00:00Z"}
+    rollout.change("status", conditions=[turned])
+    refuses = False
+    await target.revert(ORDER)
+    rollout.run()
+    assert await target.settled("v1")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_who_resumes_what_was_aborted_is_left_alone_when_the_order_is_given_again(
+    rollout: Rollout, lost: bool
+) -> None:
+    """The old template cannot be put back at first; perhaps the answer to the abort was lost, too."""
+    rollout.deploy("v1")
+    rollout.deploy("v2")
+    answered = 0
+
+    async def loses(request: web.Request) -> web.StreamResponse | None:
+        nonlocal answered
+        answered += 1
+        return status(503, "ServiceUnavailable", "no") if answered == 2 and lost else None
+
+    async def overloaded(request: web.Request) -> web.StreamResponse | None:
+        puts_back = request.method == "PATCH" and answered >= 2 and not request.path.endswith("/status")
+        return status(503, "ServiceUnavailable", "no") if puts_back else None
+
+    rollout.server.misbehave, rollout.server.after_patch = overloaded, loses
+    target = rollout.make()
+    for _ in range(2):
+        with pytest.raises(Temporary):
+            await target.revert(ORDER)
+    rollout.server.misbehave = rollout.server.after_patch = None
+    assert rollout.found["status"]["abort"] is True
+    rollout.change("status", abort=False)
+    with pytest.raises(Conflict, match="somebody resumed"):
+        await target.revert(ORDER)
+    assert rollout.image == "v2"
+
+
 def _die() -> None:
     raise Killed
 
