@@ -35,6 +35,8 @@ _KINDS = {
 }
 """What the server itself calls each, by the reason of a cause."""
 
+_REASON = re.compile(r"[A-Za-z]{1,60}")
+"""What the reason of a cause looks like: one of a few words, and no value."""
 _FIELD = re.compile(r"[A-Za-z0-9_.\-/\[\]()~:]{1,200}")
 _WORD = re.compile(r"[A-Za-z0-9.\-]{1,253}")
 _FREE = re.compile(
@@ -79,7 +81,8 @@ def _fields(causes: Iterable[Cause]) -> Iterator[str]:
     for cause in causes:
         if cause.field:
             field = cause.field if _FIELD.fullmatch(cause.field) else "a field"
-            yield f"{field}: {_KINDS.get(cause.reason, 'Invalid value')}"
+            other = cause.reason if _REASON.fullmatch(cause.reason) else "Invalid value"
+            yield f"{field}: {_KINDS.get(cause.reason, other)}"
 
 
 def without_values(words: str, names: Iterable[str] = ()) -> str:

@@ -56,6 +56,22 @@ def test_several_fields_are_named_and_many_are_counted() -> None:
     assert told(invalid(*[required] * 12)).endswith("Required value, and 7 more")
 
 
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("FieldManagerConflict", "FieldManagerConflict"),
+        ("", "Invalid value"),
+        (VALUE, "Invalid value"),
+        ("a" * 61, "Invalid value"),
+        ("Pass word", "Invalid value"),
+        ("Password\n", "Invalid value"),
+    ],
+)
+def test_a_reason_of_another_kind_is_told_where_it_is_one_word(reason: str, shown: str) -> None:
+    cause = (reason, f'conflict with "{VALUE}"', ".spec.replicas")
+    assert told(invalid(cause)) == f"Deployment.apps checkout is invalid: .spec.replicas: {shown}"
+
+
 def test_the_object_that_a_patch_made_is_not_told() -> None:
     whole = json.dumps(json.dumps({"spec": {"env": [{"name": "PASSWORD", "value": VALUE}]}}))
     words = f"Invalid value: {whole}: json: cannot unmarshal number into Go struct field EnvVar.value of type string"
