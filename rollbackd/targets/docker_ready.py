@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from rollbackd.docker.engine import EngineFault
 from rollbackd.errors import Permanent
 from rollbackd.targets.docker_engine import Docker, Listed
-from rollbackd.targets.docker_shape import Inspected
+from rollbackd.targets.docker_shape import Host, Inspected
 from rollbackd.targets.docker_swap import shape
 from rollbackd.targets.kept_releases import Kept
 
 MOST_OTHERS = 200
-"""How many other containers of the engine are looked at: a list of them tells of networks alone."""
+"""How many other containers are asked what they share: a list of them tells of networks alone."""
+OTHERS_WITHIN_S = 2.0
+"""How long all of them may take to answer; an engine takes a few milliseconds for each."""
+_AT_ONCE = 8
 SWARM_TASK = "com.docker.swarm.task.id"
 
 
@@ -50,7 +55,7 @@ async def _networks(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
 
 async def _joined(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
     """Whether the containers are there in which it lived: their network, processes, shared memory or volumes."""
-    joined = [(f"lived in the {part}", other) for part, other in _lives_in(wanted)]
+    joined = [(f"lived in the {part}", other) for part, other in _lives_in(wanted.host.network, wanted.host)]
     joined += [("had the volumes", one.partition(":")[0]) for one in wanted.host.volumes_from or ()]
     return [
         f"{to.version} {how} of container {other[:12]}, which is gone: it was made again, perhaps"
@@ -59,10 +64,9 @@ async def _joined(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
     ]
 
 
-def _lives_in(found: Inspected) -> list[tuple[str, str]]:
-    """What it shares with which other container, for as long as that is there."""
-    host = found.host
-    modes = {"network": host.network, "processes (--pid)": host.pid, "shared memory (--ipc)": host.ipc}
+def _lives_in(network: str, host: Host) -> list[tuple[str, str]]:
+    """What a container with this mode of network shares with which other, for as long as that is there."""
+    modes = {"network": network, "processes (--pid)": host.pid, "shared memory (--ipc)": host.ipc}
     return [(part, mode.partition(":")[2]) for part, mode in modes.items() if mode.startswith("container:")]
 
 
@@ -92,13 +96,33 @@ async def _dependents(docker: Docker, listed: Sequence[Listed], members: Sequenc
     Who only has its volumes keeps them.
     """
     own = {member.id: member.shown for member in members}
+    others = [one for one in listed if one.id not in own]
+    answers = await _asked(docker, others[:MOST_OTHERS])
     found = []
-    for other in [one for one in listed if one.id not in own][:MOST_OTHERS]:
-        seen = await docker.container(other.id)
-        for part, host in _lives_in(seen[0]) if seen is not None else ():
+    for other in others:
+        seen = answers.get(other.id)
+        for part, host in _lives_in(other.host.network, seen.host if seen is not None else Host()):
             if host in own:
                 found.append(f"container {other.shown} shares the {part} of {own[host]}, and would lose it")
     return found
+
+
+async def _asked(docker: Docker, others: Sequence[Listed]) -> Mapping[str, Inspected]:
+    """What the engine shows of each, by id. Of whom it shows nothing, or not in time, nothing is known, and no more."""
+    answers: dict[str, Inspected] = {}
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(other: Listed) -> None:
+        async with gate:
+            with suppress(EngineFault, Permanent):
+                if (seen := await docker.container(other.id)) is not None:
+                    answers[other.id] = seen[0]
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(OTHERS_WITHIN_S), asyncio.TaskGroup() as group:
+            for other in others:
+                group.create_task(ask(other))
+    return answers
 
 
 def _is_task(member: Inspected) -> bool:

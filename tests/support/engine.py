@@ -34,6 +34,10 @@ class FakeEngine:
         """Whether the container starts again while somebody still hears that it does not run."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """What is answered instead, by path."""
+        self.held: dict[str, asyncio.Event] = {}
+        """What is not answered before this happens, by path."""
+        self.asked: list[str] = []
+        """The paths, in the order in which they were asked for."""
         self._raw = b""
         self._waiting: set[asyncio.Queue[None]] = set()
         self._runner: web.AppRunner | None = None
@@ -74,6 +78,9 @@ class FakeEngine:
 
     @web.middleware
     async def _instead(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.asked.append(request.path)
+        if (held := self.held.get(request.path)) is not None:
+            await held.wait()
         if (answer := self.answers.get(request.path)) is not None:
             return web.Response(status=answer[0], body=answer[1])
         return await handler(request)
