@@ -89,9 +89,12 @@ def without_values(words: str, names: Iterable[str] = ()) -> str:
     """An API server's words, perhaps within those of who asked it, up to where a value or somebody else's begin.
 
     Before that, what stands in quotes stays where it is one of `names` or the words around it say that it is a name.
+    A quotation over the end of a line is the end, too: it may be the wrong pair of quotes, and bare what is in others.
     """
     found = _FREE.search(words)
     words = words[: found.end()] if found is not None else words
+    across = next((quoted for quoted in _QUOTED.finditer(words) if "\n" in quoted["whole"]), None)
+    words = words[: across.start("whole")] + HIDDEN if across is not None else words
     known = {name for name in names if _NAME.fullmatch(name)}
 
     def shown(quoted: re.Match[str]) -> str:

@@ -12,8 +12,10 @@ OUTPUT_LIMIT = 1024 * 1024
 """How much of a command's standard output is usually kept, in bytes; what is beyond is read and thrown away."""
 
 _TAIL_BYTES = 16 * 1024
+"""How much of the end of all that a command printed is looked at for a message."""
 _TAIL_LINES = 5
 _TAIL_CHARACTERS = 500
+_NOT_TOLD = f"it printed more than {_TAIL_BYTES // 1024} KiB, which may hold secrets and is not told"
 _LEFT_OPEN = 0.2
 """How long to read on, in seconds, after the command has ended but a child of it still holds its output open."""
 
@@ -21,16 +23,17 @@ _LEFT_OPEN = 0.2
 def presentable(raw: bytes, secrets: list[str], fit: Callable[[str], str] | None = None) -> str:
     """The last few lines on one line, without secrets and control characters.
 
-    `fit` makes each line fit for a message; half a line is none, then.
+    `fit` makes all of it fit for a message. It sees the lines together, as one may say what the next ones are; for the
+    same reason nothing is told, then, where the beginning is gone.
     """
     if fit is not None and len(raw) >= _TAIL_BYTES:
-        raw = raw.partition(b"\n")[2]
+        return _NOT_TOLD
     text = raw.decode("utf-8", errors="replace")
     hidden = {part for secret in secrets for part in (secret, *secret.splitlines()) if part.strip()}
     for part in sorted(hidden, key=len, reverse=True):
         text = text.replace(part, "***")
-    whole = text.splitlines() if fit is None else [fit(line) for line in text.split("\n")]
-    lines = ["".join(sign if sign.isprintable() else " " for sign in line).strip() for line in whole]
+    whole = text if fit is None else fit(text)
+    lines = ["".join(sign if sign.isprintable() else " " for sign in line).strip() for line in whole.splitlines()]
     return " | ".join([line for line in lines if line][-_TAIL_LINES:])[-_TAIL_CHARACTERS:]
 
 

@@ -146,6 +146,13 @@ def test_what_is_no_proper_refusal_tells_no_value_either(sent: str) -> None:
     assert VALUE not in told(sent)
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_of_two_lines_are_no_pair(quote: str) -> None:
+    """They would leave what the second one begins outside."""
+    words = f'no: 5 {quote} wide\nnor {quote}{VALUE}{quote} as "x"'
+    assert without_values(words) == 'no: 5 "***"'
+
+
 def test_words_within_those_of_another_program_are_cut_as_well() -> None:
     refused = f'Deployment.apps "checkout" is invalid: {ENV}.name: Invalid value'
     helm = f'Error: cannot patch "checkout" with kind Deployment: {refused}'

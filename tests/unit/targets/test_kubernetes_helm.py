@@ -25,6 +25,13 @@ from tests.unit.targets.kube_shop import ORDER, Shop, in_place, shop
 __all__ = ["shop"]
 
 PROGRAM = Path(__file__).parents[2] / "support" / "helm_program.py"
+BLOCKED = """admission webhook "validate.kyverno.svc-fail" denied the request:
+
+resource Deployment/shop/checkout was blocked due to the following policies
+
+no-literals:
+  check: env DB_PASSWORD=sesame is not allowed"""
+"""What Kyverno answers, in more than one line."""
 NOTES = {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "shop"}
 
 
@@ -227,7 +234,14 @@ async def test_what_is_back_already_is_noted(charts: Charts) -> None:
             Temporary,
             "is invalid: spec.x: Invalid value$",
         ),
-        (f'say {"x" * 20_000} "sesame" said', Temporary, "helm history shop: ended with exit code 1$"),
+        (f'say {"x" * 20_000} "sesame" said', Temporary, "exit code 1: it printed more than 16 KiB, which may hold"),
+        (
+            f"say cannot patch: {BLOCKED}",
+            Temporary,
+            'exit code 1: Error: cannot patch: admission webhook "validate.kyverno.svc-fail" denied the request$',
+        ),
+        (f"say {BLOCKED.replace('policies', 'p ' * 9000)}", Temporary, "it printed more than 16 KiB"),
+        ('say it is 5" wide\nnot "sesame"', Temporary, r'exit code 1: Error: it is 5"\*\*\*"$'),
         ("cut", Temporary, "helm get shop: ended with exit code 1"),
         ("refuse", Temporary, "helm rollback shop: ended with exit code 1: Error: cannot connect"),
     ],
