@@ -88,7 +88,7 @@ class Finished:
 class Commands:
     """Runs one target's commands, each with the same environment in the same folder.
 
-    `keep` is how many bytes of what one prints are kept; `fit` makes each line of it fit for a message.
+    `keep` is how many bytes of what one prints are kept; `fit` makes what a message tells of it fit for that.
     """
 
     def __init__(
@@ -236,11 +236,16 @@ def _signal_name(number: int) -> str:
 
 
 async def _whole(starting: asyncio.Task[asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
-    """The process that is being started. Cancelling ends it with its group: asyncio alone would end its leader only."""
+    """The process that is being started. Cancelling ends it with its group: asyncio alone would end its leader only.
+
+    However often it is cancelled: until it has started, which takes a few turns of the loop, nobody else knows of it.
+    """
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await asyncio.wait({starting})
+        while not starting.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
             await _end_group(starting.result())
         raise

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from rollbackd.errors import ConfigError, Permanent, Temporary
 from rollbackd.fields import Secret
 from rollbackd.targets.output import OUTPUT_LIMIT
 from rollbackd.targets.process import Commands, Finished, NotRunnable, TooSlow, answer, check
+from tests.support.clock import settle
 from tests.support.waiting import eventually
 
 
@@ -138,6 +140,33 @@ async def test_cancelling_while_the_command_is_being_started_ends_its_children_t
         await running
     pid = written(child)
     await eventually(lambda: not pid or not alive(int(pid)))
+
+
+async def test_cancelling_twice_while_the_command_is_being_started_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, known, original = tmp_path / "child", asyncio.Event(), asyncio.create_subprocess_exec
+
+    async def slow(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await original(*arguments, **options)
+        await known.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    running = asyncio.create_task(ran(f"sleep 60 & echo $! > {child}.new; mv {child}.new {child}; wait"))
+    await eventually(child.exists)
+    pid = int(child.read_text())
+    try:
+        for _ in range(2):
+            running.cancel()
+            await settle()
+        known.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await eventually(lambda: not alive(pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
 
 
 async def test_a_child_that_holds_the_output_does_not_hold_us(tmp_path: Path) -> None:
