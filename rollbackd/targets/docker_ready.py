@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ MOST_OTHERS = 200
 OTHERS_WITHIN_S = 2.0
 """How long all of them may take to answer; an engine takes a few milliseconds for each."""
 _AT_ONCE = 8
+_ID = re.compile(r"[0-9a-f]{64}")
 SWARM_TASK = "com.docker.swarm.task.id"
 
 
@@ -58,10 +60,15 @@ async def _joined(docker: Docker, to: Kept, wanted: Inspected) -> list[str]:
     joined = [(f"lived in the {part}", other) for part, other in _lives_in(wanted.host.network, wanted.host)]
     joined += [("had the volumes", one.partition(":")[0]) for one in wanted.host.volumes_from or ()]
     return [
-        f"{to.version} {how} of container {other[:12]}, which is gone: it was made again, perhaps"
+        f"{to.version} {how} of container {_short(other)}, which is gone: it was made again, perhaps"
         for how, other in joined
         if await docker.container(other) is None
     ]
+
+
+def _short(container: str) -> str:
+    """An id as Docker's own programs show it; a name is left whole."""
+    return container[:12] if _ID.fullmatch(container) else container
 
 
 def _lives_in(network: str, host: Host) -> list[tuple[str, str]]:

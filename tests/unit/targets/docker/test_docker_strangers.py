@@ -32,7 +32,7 @@ class Engine(FakeEngine):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._listed = [{"Id": OWN, "Names": ["/shop"]}]
+        self._listed: list[dict[str, object]] = [{"Id": OWN, "Names": ["/shop"]}]
         self.answers[f"/images/{IMAGE}/json"] = (200, b'{"Id": "sha256:1"}')
         self.answers["/networks"] = (200, b"[]")
 
@@ -42,8 +42,9 @@ class Engine(FakeEngine):
         self.answers[path(name)] = answer or (200, inspected(name, NetworkMode=network, **host))
         self.answers["/containers/json"] = (200, json.dumps(self._listed).encode())
 
-    async def problems(self) -> list[str]:
-        how: dict[str, object] = {"config": {}, "host": {}, "networks": {}}
+    async def problems(self, **host: object) -> list[str]:
+        """What is in the way of a release that was made with these settings."""
+        how: dict[str, object] = {"config": {}, "host": host, "networks": {}}
         seen = Seen(
             image=IMAGE,
             digest=None,
@@ -108,3 +109,13 @@ async def test_who_shares_its_network_is_told_however_many_there_are(engine: Eng
     engine.stranger("last", network=f"container:{OWN}")
     assert await engine.problems() == ["container last shares the network of 00000, and would lose it"]
     assert path("last") not in engine.asked
+
+
+@pytest.mark.parametrize(
+    ("gone", "shown"), [("storage-of-the-shop", "storage-of-the-shop"), ("ab" * 32, "ab" * 6), ("ab" * 31, "ab" * 31)]
+)
+async def test_what_is_gone_is_told_by_its_whole_name_or_a_short_id(engine: Engine, gone: str, shown: str) -> None:
+    engine.stranger("other")
+    engine.answers[path(gone)] = (404, b"")
+    (problem,) = await engine.problems(VolumesFrom=[f"{gone}:ro"])
+    assert problem.startswith(f"v1 had the volumes of container {shown}, which is gone")
