@@ -32,6 +32,8 @@ _RELEASE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,51}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LEADS_ASTRAY = re.compile(r"HELM_KUBE\w*|HELM_NAMESPACE|HELM_DEBUG|HELM_MAX_HISTORY")
 """Variables that would lead helm to another cluster or namespace than ours, or change what it prints and keeps."""
+_WARNED = re.compile(r"^.*\bwarnings\.go:\d+\].*$", re.MULTILINE)
+"""A warning as client-go's rest/warnings.go logs it in the words of a webhook or policy: these may quote values."""
 
 
 class HelmOptions(Model):
@@ -79,7 +81,7 @@ class Helm:
             raise Permanent("the workload's annotations meta.helm.sh/release-name and -namespace name no Helm release")
         self.release, self.namespace, self.timeout = release, namespace, options.timeout
         self._options, self._cluster = options, cluster
-        self._commands = Commands(options.env, keep=MAX_OUTPUT, fit=without_values)
+        self._commands = Commands(options.env, keep=MAX_OUTPUT, fit=_fit)
 
     def problem(self) -> str | None:
         """Why helm cannot be run, as a sentence."""
@@ -131,6 +133,11 @@ class Helm:
         except Temporary as error:
             raise _lasting(error, self.release, self.namespace) from None
         return finished
+
+
+def _fit(words: str) -> str:
+    """What helm printed, fit for a message: without values, and without what the API server only warned of."""
+    return without_values(_WARNED.sub("", words))
 
 
 def _surroundings(environment: Mapping[str, str]) -> dict[str, str]:

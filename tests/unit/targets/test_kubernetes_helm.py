@@ -240,6 +240,11 @@ async def test_what_is_back_already_is_noted(charts: Charts) -> None:
             Temporary,
             'exit code 1: Error: cannot patch: admission webhook "validate.kyverno.svc-fail" denied the request$',
         ),
+        (
+            "say one\nW1124 23:06:02.000000      12 warnings.go:70] env PASSWORD=sesame is a literal\ntwo",
+            Temporary,
+            r"exit code 1: Error: one \| two$",
+        ),
         (f"say {BLOCKED.replace('policies', 'p ' * 9000)}", Temporary, "it printed more than 16 KiB"),
         ('say it is 5" wide\nnot "sesame"', Temporary, r'exit code 1: Error: it is 5"\*\*\*"$'),
         ("cut", Temporary, "helm get shop: ended with exit code 1"),
