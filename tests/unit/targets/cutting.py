@@ -9,6 +9,7 @@ import pytest
 
 from rollbackd.docker.commands import Commands, Method
 from rollbackd.docker.engine import ANSWER_WITHIN_S
+from rollbackd.targets.base import RevertOrder, Target
 
 
 class Cut(Exception):
@@ -56,3 +57,11 @@ class CutOff:
             return answer
 
         monkeypatch.setattr(Commands, "call", call)
+
+
+async def dies(monkeypatch: pytest.MonkeyPatch, target: Target, order: RevertOrder, at: int, *, heard: bool) -> None:
+    """The daemon does, at the `at`th call with an effect that the revert makes; nothing cuts off what comes later."""
+    with monkeypatch.context() as patch:
+        CutOff(patch, at, heard=heard)
+        with pytest.raises(Cut):
+            await target.revert(order)

@@ -13,7 +13,7 @@ from rollbackd.targets.compose import ADAPTER
 from tests.support.containers import Shop
 from tests.support.waiting import eventually
 from tests.support.watching import watching
-from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.cutting import dies
 from tests.unit.targets.making import ORDER, Make, making, version
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
@@ -139,10 +139,7 @@ async def test_a_revert_that_dies_half_way_is_finished_by_the_same_key(
         up(shop, "v2", replicas=2)
         assert await version(make()) == "v2"
         order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
-        with monkeypatch.context() as patch:
-            CutOff(patch, at, heard=True)
-            with pytest.raises(Cut):
-                await make().revert(order)
+        await dies(monkeypatch, make(), order, at, heard=True)
         again = make()
         await again.revert(order)
         assert images(shop) == {"api-1": "v1", "api-2": "v1"}
@@ -154,10 +151,7 @@ async def test_where_somebody_deploys_meanwhile_what_was_stopped_runs_again(
     make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await deployed(shop, make(), replicas=2)
-    with monkeypatch.context() as patch:
-        CutOff(patch, 6, heard=True)  # both bad ones are stopped
-        with pytest.raises(Cut):
-            await make().revert(ORDER)
+    await dies(monkeypatch, make(), ORDER, 6, heard=True)  # both bad ones are stopped
     shop.deploy("v3", *labels(shop, 1, "hash-v3"), name=f"{shop.name}-api-1")
     with pytest.raises(Conflict):
         await make().revert(ORDER)

@@ -15,7 +15,7 @@ from tests.support.docker import DockerEngine
 from tests.support.swarm import Service
 from tests.support.waiting import eventually, eventually_async
 from tests.support.watching import watching
-from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.cutting import CutOff, dies
 from tests.unit.targets.making import ORDER, Make, making, version
 
 pytestmark = [pytest.mark.needs("dockerd", "docker", "busybox"), pytest.mark.timeout(120)]
@@ -90,10 +90,7 @@ async def test_a_revert_that_dies_is_finished_by_the_same_key(
     make: Make, service: Service, monkeypatch: pytest.MonkeyPatch, heard: bool
 ) -> None:
     await deployed(service, make())
-    with monkeypatch.context() as patch:
-        CutOff(patch, 1, heard=heard)
-        with pytest.raises(Cut):
-            await make().revert(ORDER)
+    await dies(monkeypatch, make(), ORDER, 1, heard=heard)
     if not heard:
         assert not await make().settled("v1")
     again = make()
@@ -110,10 +107,7 @@ async def test_a_deployment_after_it_died_is_not_undone(
     """Not even one of the very release that was to be undone."""
     target = make()
     await deployed(service, target)
-    with monkeypatch.context() as patch:
-        CutOff(patch, 1, heard=False)
-        with pytest.raises(Cut):
-            await target.revert(ORDER)
+    await dies(monkeypatch, target, ORDER, 1, heard=False)
     for later in ("v3", "v2"):
         service.deploy(later)
     with pytest.raises(Conflict):

@@ -12,7 +12,7 @@ from rollbackd.errors import Conflict, Temporary
 from rollbackd.targets.base import RevertOrder
 from tests.support.containers import Shop
 from tests.support.waiting import eventually_async
-from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.cutting import CutOff, dies
 from tests.unit.targets.docker.deploying import deployed
 from tests.unit.targets.making import ORDER, Make, version
 
@@ -32,10 +32,7 @@ async def test_a_revert_that_dies_between_any_two_calls_is_finished_by_the_same_
         shop.deploy("v2")
         assert await version(make()) == "v2"
         order = RevertOrder(to="v1", expect="v2", key=f"key-{at}")
-        with monkeypatch.context() as patch:
-            CutOff(patch, max(at, 1), heard=at > 0)
-            with pytest.raises(Cut):
-                await make(overlap=overlap).revert(order)
+        await dies(monkeypatch, make(overlap=overlap), order, max(at, 1), heard=at > 0)
         again = make(overlap=overlap)
         await again.revert(order)
         assert shop.running == {shop.name: f"{shop.repository}:v1"}
@@ -83,10 +80,7 @@ async def test_a_deployment_after_it_died_is_not_undone_and_nothing_is_left_over
         target = make()
         await deployed(shop, target)
         order = RevertOrder(to="v1", expect="v2", key=f"key-{later}")
-        with monkeypatch.context() as patch:
-            CutOff(patch, at, heard=True)
-            with pytest.raises(Cut):
-                await target.revert(order)
+        await dies(monkeypatch, target, order, at, heard=True)
         theirs = shop.deploy(later)
         with pytest.raises(Conflict):
             await make().revert(order)
@@ -98,10 +92,7 @@ async def test_what_a_dead_order_left_is_known_and_goes_with_the_next(
     make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await deployed(shop, make())
-    with monkeypatch.context() as patch:
-        CutOff(patch, 2, heard=True)
-        with pytest.raises(Cut):
-            await make().revert(ORDER)
+    await dies(monkeypatch, make(), ORDER, 2, heard=True)
     (problem,) = (await make().readiness("v1")).problems
     assert "left behind" in problem
     assert not await make().settled("v2")
@@ -114,10 +105,7 @@ async def test_what_alone_still_runs_is_left_alone_by_another_order(
 ) -> None:
     """The bad one is removed, and what is to take its name does not have it yet."""
     await deployed(shop, make())
-    with monkeypatch.context() as patch:
-        CutOff(patch, 4, heard=True)
-        with pytest.raises(Cut):
-            await make().revert(ORDER)
+    await dies(monkeypatch, make(), ORDER, 4, heard=True)
     before = shop.running
     assert len(before) == 1
     with pytest.raises(Conflict):

@@ -13,7 +13,7 @@ from rollbackd.targets.base import RevertOrder, Target
 from rollbackd.targets.kept_releases import KeptReleases
 from tests.support.containers import Breakable, Shop
 from tests.support.waiting import eventually
-from tests.unit.targets.cutting import Cut, CutOff
+from tests.unit.targets.cutting import Cut, CutOff, dies
 from tests.unit.targets.docker.conftest import Ahead
 from tests.unit.targets.docker.deploying import deployed, kept_as
 from tests.unit.targets.making import ORDER, Make, version
@@ -119,18 +119,12 @@ async def test_what_was_replaced_already_is_made_again_where_the_rest_fails(
         shop.deploy("v2", "--env", "POOL=1")
         bad = str(await version(make()))
         order = RevertOrder(to="v1", expect=bad, key=f"key-{at}")
-        with monkeypatch.context() as patch:
-            CutOff(patch, 4, heard=True)
-            with pytest.raises(Cut):
-                await make().revert(order)
+        await dies(monkeypatch, make(), order, 4, heard=True)
         (draft,) = shop.containers
         program.shatter()
         shop.engine.docker("kill", draft)
         if at is not None:
-            with monkeypatch.context() as patch:
-                CutOff(patch, 1 + at, heard=False, error=Cut())
-                with pytest.raises(Cut):
-                    await make().revert(order)
+            await dies(monkeypatch, make(), order, 1 + at, heard=False)
         for _ in range(2):
             with pytest.raises(Permanent, match=f"{bad} is in place as before".replace("+", r"\+")):
                 await make().revert(order)
@@ -143,10 +137,7 @@ async def test_what_cannot_be_made_again_is_told(
     make: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     await deployed(shop, make())
-    with monkeypatch.context() as patch:
-        CutOff(patch, 4, heard=True)
-        with pytest.raises(Cut):
-            await make().revert(ORDER)
+    await dies(monkeypatch, make(), ORDER, 4, heard=True)
     shop.engine.remove(*shop.containers)
     kept = KeptReleases(tmp_path / "state", keep=10)
     (tmp_path / "state" / "releases.json").unlink()
@@ -175,10 +166,7 @@ async def test_what_an_order_before_stopped_runs_again_where_the_next_one_fails(
     shop.deploy("v1", *program.options, command=program.command(), run=False)
     assert await version(make()) == "v1"
     shop.deploy("v2")
-    with monkeypatch.context() as patch:
-        CutOff(patch, 2, heard=True)
-        with pytest.raises(Cut):
-            await make(overlap=False, stable_for=NEVER).revert(ORDER)
+    await dies(monkeypatch, make(overlap=False, stable_for=NEVER), ORDER, 2, heard=True)
     assert shop.running == {}
     program.shatter()
     with pytest.raises(Permanent, match="v2 is in place as before"):
