@@ -34,8 +34,7 @@ def troubles(pod: Pod, now: float, not_ready_after: float) -> set[Trouble]:
     """
     if pod.over or pod.metadata.deletion_timestamp is not None:
         return set()
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    found = {trouble for status in statuses for trouble in _of_container(status, now)}
+    found = {trouble for status in _statuses(pod) for trouble in _of_container(status, now)}
     if not found and pod.status.phase == "Running" and not pod.ready and _unready_for(pod, now) >= not_ready_after:
         found.add("NotReady")
     return found
@@ -48,13 +47,20 @@ def stuck(pod: Pod, now: float, not_ready_after: float) -> bool:
     """
     if pod.ready:
         return False
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    waiting = [status.state.waiting.reason for status in statuses if status.state.waiting is not None]
-    return any(reason in _WAITING for reason in waiting) or _unready_for(pod, now) >= not_ready_after
+    cannot_start = any(_waits_in(status) is not None for status in _statuses(pod))
+    return cannot_start or _unready_for(pod, now) >= not_ready_after
+
+
+def _statuses(pod: Pod) -> tuple[ContainerStatus, ...]:
+    return (*pod.status.init_container_statuses, *pod.status.container_statuses)
+
+
+def _waits_in(status: ContainerStatus) -> Trouble | None:
+    return _WAITING.get(status.state.waiting.reason) if status.state.waiting is not None else None
 
 
 def _of_container(status: ContainerStatus, now: float) -> Iterator[Trouble]:
-    if status.state.waiting is not None and (trouble := _WAITING.get(status.state.waiting.reason)) is not None:
+    if (trouble := _waits_in(status)) is not None:
         yield trouble
     for ended in (status.state.terminated, status.last_state.terminated):
         if ended is None or ended.finished_at is None or now - ended.finished_at.timestamp() > RECENT_S:
